@@ -1,0 +1,66 @@
+//! Cognito itself: the calls, the sorting of its errors, the verification of what it sends.
+//!
+//! The only room that knows the AWS SDK.
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+
+use crate::{
+    secret::Secret,
+    session::{Device, Failure, Grant},
+};
+
+/// `[cognito]` and `[verify]`, resolved.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `user_pool_id`.
+    pub user_pool_id: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// The content of `client_secret_file`.
+    pub client_secret: Option<Secret>,
+    /// The region, from the pool id or as configured.
+    pub region: String,
+    /// `endpoint`: an emulator, a VPC endpoint, FIPS.
+    pub endpoint: Option<Uri>,
+    /// What `iss` must be. Never built from `endpoint`.
+    pub issuer: String,
+    /// Where the key set is.
+    pub jwks_url: Uri,
+    /// `refresh_api`.
+    pub refresh_api: RefreshApi,
+    /// `verify.jwks`: false skips the signature, and nothing else.
+    pub verify_signature: bool,
+}
+
+/// Which call refreshes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshApi {
+    /// GetTokensFromRefreshToken, and InitiateAuth where the endpoint does not know that.
+    Auto,
+    /// GetTokensFromRefreshToken alone.
+    GetTokensFromRefreshToken,
+    /// InitiateAuth with REFRESH_TOKEN_AUTH alone.
+    InitiateAuth,
+}
+
+/// What a refresh spends.
+#[derive(Clone, Debug)]
+pub struct RefreshRequest {
+    /// The refresh token.
+    pub refresh_token: Secret,
+    /// `cognito:username`, for `SECRET_HASH`; not known yet at an import.
+    pub username: Option<String>,
+    /// The `sub` that the new tokens must name; not known yet at an import.
+    pub subject: Option<String>,
+    /// The remembered device.
+    pub device: Option<Device>,
+    /// The key set that verified the last tokens, so that no call is needed where it still holds.
+    pub jwks: Option<String>,
+}
+
+/// Whoever turns a refresh token into new tokens.
+pub trait Issuer: Send + Sync {
+    /// One attempt, with a deadline of its own and no retries inside: the session machine is the one retry authority.
+    fn refresh(&self, request: RefreshRequest) -> BoxFuture<'_, Result<Grant, Failure>>;
+}

@@ -1,0 +1,3 @@
+//! The binary: a match on what the library says.
+
+fn main() {}
