@@ -200,7 +200,8 @@ mod realtime {
         };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: expiry };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &once)?;
-        AsyncFd::register_with_interest(timer, Interest::READABLE)
+        #[expect(deprecated, reason = "its replacement is unsafe code, and an `OwnedFd` keeps what that asks for")]
+        AsyncFd::with_interest(timer, Interest::READABLE)
     }
 }
 
