@@ -36,11 +36,11 @@ pub struct Settings {
 /// Which call refreshes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshApi {
-    /// GetTokensFromRefreshToken, and InitiateAuth where the endpoint does not know that.
+    /// `GetTokensFromRefreshToken`, and `InitiateAuth` where the endpoint does not know that.
     Auto,
-    /// GetTokensFromRefreshToken alone.
+    /// `GetTokensFromRefreshToken` alone.
     GetTokensFromRefreshToken,
-    /// InitiateAuth with REFRESH_TOKEN_AUTH alone.
+    /// `InitiateAuth` with `REFRESH_TOKEN_AUTH` alone.
     InitiateAuth,
 }
 

@@ -9,6 +9,9 @@ pub mod schedule;
 pub mod snapshot;
 pub mod state;
 pub mod status;
+mod validity;
+mod verdict;
+mod view;
 pub mod warning;
 
 use std::time::Duration;
@@ -126,10 +129,14 @@ pub struct Notes {
 /// Bounds of the refresh token's validity, learnt from Cognito's own answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The greatest age at which a refresh succeeded, in this or an earlier session.
+    /// The greatest age at which a refresh succeeded in this sign-in.
     pub accepted_at: Option<Duration>,
-    /// The least age at which one was refused as expired.
+    /// The least age at which one was refused as expired, in any sign-in.
     pub refused_at: Option<Duration>,
+    /// The validity that the last refusal taught, where it came soon enough after a success.
+    pub learnt: Option<Duration>,
+    /// Whether a refresh has succeeded past the end that was believed in: then nothing is known.
+    pub disproved: bool,
 }
 
 /// The last refresh, as `status` shows it.

@@ -125,6 +125,12 @@ impl Deadline {
         self.wall.since(now.wall).min(self.boot.saturating_sub(now.boot))
     }
 
+    /// The same deadline, later by `duration`.
+    #[must_use]
+    pub fn later(self, duration: Duration) -> Self {
+        Self { wall: self.wall + duration, boot: self.boot.saturating_add(duration) }
+    }
+
     /// The same deadline, earlier by `duration`.
     #[must_use]
     pub fn earlier(self, duration: Duration) -> Self {

@@ -90,7 +90,7 @@ pub enum Gate {
         /// The verdict.
         reason: EndReason,
         /// Until when a request may arrive and still be held for a sign-in.
-        hold_until: Option<Duration>,
+        hold_until: Option<Deadline>,
     },
     /// The idle lock is closed.
     Locked,
@@ -143,7 +143,7 @@ impl Snapshot {
             Gate::BackingOff { until, fix, .. } => Decision::Refuse(self.failing(until.saturating_sub(now.boot), fix)),
             Gate::Ended { reason, hold_until } => {
                 let refusal = self.ended(reason);
-                if hold_until.is_some_and(|until| now.boot < until) {
+                if hold_until.is_some_and(|until| !until.remaining(now).is_zero()) {
                     Decision::Hold(refusal)
                 } else {
                     Decision::Refuse(refusal)
