@@ -101,6 +101,33 @@ impl fmt::Debug for UnixTime {
     }
 }
 
+/// A length of time for people: the two largest units, `29d23h`, `3m34s`, `4.1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Seconds in each unit, largest first.
+        const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+        if self.0 < Duration::from_secs(10) {
+            let tenths = self.0.as_millis().div_ceil(100);
+            return match tenths % 10 {
+                0 => write!(f, "{}s", tenths / 10),
+                rest => write!(f, "{}.{rest}s", tenths / 10),
+            };
+        }
+        // To the nearest second: a token of an hour that is a millisecond old has an hour left.
+        let seconds = (self.0 + Duration::from_millis(500)).as_secs();
+        let first = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+        let (unit, name) = UNITS[first];
+        write!(f, "{}{name}", seconds / unit)?;
+        match UNITS.get(first + 1) {
+            Some((next, name)) if seconds % unit / next > 0 => write!(f, "{}{name}", seconds % unit / next),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -279,6 +306,24 @@ mod tests {
         assert_eq!(end + Duration::MAX, end);
         assert_eq!(UnixTime::from_secs(5).since(UnixTime::from_secs(9)), Duration::ZERO);
         assert_eq!(UnixTime::from_secs(9).millis_since(UnixTime::from_secs(5)), 4000);
+    }
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        for (millis, text) in [
+            (0, "0s"),
+            (4_100, "4.1s"),
+            (4_050, "4.1s"),
+            (9_999, "10s"),
+            (59_600, "1m"),
+            (214_000, "3m34s"),
+            (3_599_900, "1h"),
+            (3_660_000, "1h1m"),
+            (2_591_999_000, "29d23h"),
+            (86_400_000, "1d"),
+        ] {
+            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text, "{millis} ms");
+        }
     }
 
     #[test]

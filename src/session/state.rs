@@ -234,6 +234,12 @@ impl State {
         matches!(self.phase, Phase::Refreshing { .. })
     }
 
+    /// Whether the session is in memory alone, since the disk refused it.
+    #[must_use]
+    pub const fn is_unsaved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
     /// How many refreshes have failed in a row.
     #[must_use]
     pub const fn failures(&self) -> u32 {

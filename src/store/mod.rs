@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::session::Session;
+use crate::{clock::Now, session::Session};
 
 /// `[store]`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub enum Settings {
 
 /// One place in which one session is kept.
 pub trait TokenStore: Send + Sync {
-    /// The stored session, or `None` where there is none.
+    /// The stored session, or `None` where there is none. Its tokens count as received at `now`.
     ///
     /// # Errors
     /// Where the record cannot be trusted or understood; it stays as it is.
-    fn load(&self) -> Result<Option<Session>, LoadError>;
+    fn load(&self, now: Now) -> Result<Option<Session>, LoadError>;
 
     /// Writes `session` durably, under `lock`.
     ///
