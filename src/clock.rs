@@ -176,6 +176,14 @@ impl Clock for SystemClock {
     }
 }
 
+/// `CLOCK_MONOTONIC`, which stands still in sleep: only for protocols that state it (`MONOTONIC_USEC` of
+/// `sd_notify(3)`), never for a deadline.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(u64::try_from(monotonic.tv_sec).unwrap_or(0), u32::try_from(monotonic.tv_nsec).unwrap_or(0))
+}
+
 #[cfg(target_os = "linux")]
 fn boot_time() -> Duration {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -185,8 +193,7 @@ fn boot_time() -> Duration {
 /// Elsewhere `CLOCK_MONOTONIC` stands in: macOS counts sleep in it, and a system that does not is covered by `exp`.
 #[cfg(not(target_os = "linux"))]
 fn boot_time() -> Duration {
-    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), u32::try_from(boot.tv_nsec).unwrap_or(0))
+    monotonic()
 }
 
 #[cfg(target_os = "linux")]
