@@ -109,6 +109,35 @@ pub struct Session {
     pub jwks: Option<String>,
 }
 
+impl Session {
+    /// The session that begins with `grant`, which spent `refresh_token`.
+    #[must_use]
+    pub fn begun(
+        grant: Grant,
+        refresh_token: Secret,
+        origin: Origin,
+        device: Option<Device>,
+        settings: &Settings,
+    ) -> Self {
+        let claims = &grant.id_token.claims;
+        Self {
+            user_pool_id: settings.user_pool_id.clone(),
+            client_id: settings.client_id.clone(),
+            subject: claims.subject.clone(),
+            username: claims.username.clone(),
+            refresh_token: grant.refresh_token.unwrap_or(refresh_token),
+            auth_time: claims.auth_time,
+            id_token: grant.id_token,
+            access_token: grant.access_token,
+            origin,
+            device,
+            generation: 1,
+            notes: Notes::default(),
+            jwks: grant.jwks,
+        }
+    }
+}
+
 /// What the proxy remembers about a session across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {

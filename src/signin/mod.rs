@@ -1,1 +1,3 @@
-//! Not written yet.
+//! Ways to begin a session: today, importing tokens that another program obtained.
+
+pub mod import;

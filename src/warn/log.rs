@@ -8,19 +8,20 @@ use crate::{
 /// Writes one line about `warning`.
 pub(super) fn tell(warning: &Warning, now: Now) {
     let at = |time: Option<UnixTime>| time.map_or_else(|| "unknown".into(), |time| time.to_string());
-    match &warning.reason {
-        Some(reason) => tracing::error!(
-            reason = %reason,
+    if let Some(reason) = &warning.reason {
+        tracing::error!(
+            %reason,
             injecting_until = at(warning.injecting_until),
             fix = warning.fix,
             "session ended"
-        ),
-        None => tracing::warn!(
+        );
+    } else {
+        tracing::warn!(
             level = warning.level.as_str(),
             r#in = %Span(warning.expires_at.map(|at| at.since(now.wall)).unwrap_or_default()),
             at = at(warning.expires_at),
             fix = warning.fix,
             "session ends soon"
-        ),
+        );
     }
 }
