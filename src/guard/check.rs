@@ -1,0 +1,269 @@
+//! The check itself: what may become of a request, told from its head and the facts of its connection.
+//!
+//! Pure. The order is fixed: Host, peer, Origin and Fetch Metadata, preflight, client key, required header. A preflight
+//! comes before the last two because a browser cannot put anything into it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, Version,
+    header::{HOST, ORIGIN, REFERER},
+    request::Parts,
+};
+
+use super::{
+    ClientKey, Cors, HostPattern, Origin, Peer, Settings, Users,
+    authority::{Authority, Host},
+    client_key::CLIENT_KEY,
+    origin, refusal,
+};
+use crate::reply::Refusal;
+
+/// Which other pages may have asked (Fetch Metadata Request Headers, §2.3).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The facts of a connection, found out once when it is accepted. Every listener speaks plain HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where it came in.
+    pub local: Local,
+    /// Who made it.
+    pub peer: Peer,
+}
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// The address that the client connected to, which is more than the listener's where that is bound to all.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes on.
+    Admitted(Admitted),
+    /// It is a preflight, and this is its whole answer; nothing is forwarded and no token is needed.
+    Preflight(Response<()>),
+    /// It is answered with the refusal; nothing is forwarded.
+    Refused(Refused),
+}
+
+/// A request that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The listed origin that may read the response, whoever makes it. A page that was served through the proxy
+    /// itself needs none.
+    pub cors: Option<Cors>,
+}
+
+/// A request that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// The listed origin that may read why.
+    pub cors: Option<Cors>,
+}
+
+/// `[guard]`, ready to check the requests of one kind of listener.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    hosts: Vec<HostPattern>,
+    own: Vec<HostPattern>,
+    origins: Vec<Origin>,
+    users: Users,
+    client_key: Option<ClientKey>,
+    require_header: Option<HeaderName>,
+}
+
+impl Guard {
+    /// The guard of listeners that are reached as `own`: what `listen` calls each, with the port that it really has.
+    #[must_use]
+    pub fn new(settings: &Settings, users: Users, own: Vec<HostPattern>) -> Self {
+        Self {
+            hosts: settings.hosts.clone(),
+            // "0.0.0.0" is where one listens, not a name: browsers have let pages reach local servers by it.
+            own: own.into_iter().filter(|pattern| !pattern.is_unspecified()).collect(),
+            origins: settings.origins.clone(),
+            users,
+            client_key: settings.client_key.clone(),
+            require_header: settings.require_header.clone(),
+        }
+    }
+
+    /// What becomes of a request to the proxy.
+    #[must_use]
+    pub fn check(&self, connection: &Connection, head: &Parts) -> Verdict {
+        let listed = self.listed_origin(&head.headers);
+        match self.admit(connection, head, listed) {
+            Ok(verdict) => verdict,
+            Err(refusal) => Verdict::Refused(Refused { refusal, cors: listed.map(Cors::new) }),
+        }
+    }
+
+    /// Whether a request to the admin listener goes on: by the rules of the proxy's Host and peer, and from no page
+    /// but the listener's own. `guard.origins` does not apply.
+    pub fn check_admin(&self, connection: &Connection, head: &Parts) -> Result<(), Refusal> {
+        let authority = self.authority(connection, head)?;
+        self.check_peer(connection.peer)?;
+        let is_own = |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(text, &authority));
+        if let Some(foreign) = head.headers.get_all(ORIGIN).iter().find(|value| !is_own(value)) {
+            return Err(refusal::admin_origin(foreign));
+        }
+        let is_own_page =
+            |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(origin::of_referer(text), &authority));
+        if !is_from_here(&head.headers) || !head.headers.get_all(REFERER).iter().all(is_own_page) {
+            return Err(refusal::admin_site());
+        }
+        // A browser on this machine cannot send the key, and its user has been checked.
+        if connection.peer == Peer::Remote { self.check_client_key(&head.headers) } else { Ok(()) }
+    }
+
+    fn admit(&self, connection: &Connection, head: &Parts, listed: Option<&Origin>) -> Result<Verdict, Refusal> {
+        // The target of CONNECT is somebody else by its nature. Extended CONNECT (RFC 8441) has a path.
+        if head.method == Method::CONNECT && head.uri.path_and_query().is_none() {
+            return Err(refusal::connect());
+        }
+        let authority = self.authority(connection, head)?;
+        self.check_peer(connection.peer)?;
+        self.check_site(&head.headers, &authority, listed)?;
+        if head.method == Method::OPTIONS
+            && let Some(answer) = listed.and_then(|origin| Cors::new(origin).preflight(&head.headers))
+        {
+            return Ok(Verdict::Preflight(answer));
+        }
+        self.check_client_key(&head.headers)?;
+        if let Some(required) = self.require_header.as_ref().filter(|name| !head.headers.contains_key(*name)) {
+            return Err(refusal::header(required));
+        }
+        Ok(Verdict::Admitted(Admitted { cors: listed.map(Cors::new) }))
+    }
+
+    /// The authority that a request is for, where it is one of ours.
+    ///
+    /// An absolute target counts with HTTP/1.1 as well, and must then be what Host says: stricter than RFC 9112
+    /// §3.2.2, which ignores Host, because nobody honest sends two that differ.
+    fn authority<'h>(&self, connection: &Connection, head: &'h Parts) -> Result<Authority<'h>, Refusal> {
+        let is_h2 = head.version >= Version::HTTP_2;
+        let host = host_header(&head.headers)?;
+        let target = match head.uri.authority() {
+            Some(target) => Some(Authority::parse(target.as_str()).map_err(refusal::bad_host)?),
+            None => None,
+        };
+        let authority = match (target, host) {
+            (Some(target), Some(host)) if target != host && is_h2 => return Err(refusal::authority_differs()),
+            (Some(target), Some(host)) if target != host => return Err(refusal::target_differs()),
+            (_, Some(host)) => host,
+            (Some(target), None) if is_h2 => target,
+            (_, None) => return Err(refusal::no_host()),
+        };
+        if self.is_ours(connection.local, &authority) { Ok(authority) } else { Err(refusal::host(&authority)) }
+    }
+
+    fn is_ours(&self, local: Local, authority: &Authority<'_>) -> bool {
+        let port = authority.port;
+        let reached_by = |own: &HostPattern| {
+            let here = matches!(local, Local::Tcp(address) if port == Some(address.port()));
+            own.host() == authority.host && (port.is_none() || port == own.port() || here)
+        };
+        let implied = match local {
+            Local::Tcp(address) => {
+                (is_localhost(authority.host) || authority.host == Host::Ip(address.ip().to_canonical()))
+                    && port.is_none_or(|port| port == address.port())
+            }
+            // A Unix socket has no port; a forwarder before it may have that of a listener.
+            Local::Unix => {
+                is_localhost(authority.host) && (port.is_none() || self.own.iter().any(|own| own.port() == port))
+            }
+        };
+        implied || self.own.iter().any(reached_by) || self.hosts.iter().any(|pattern| pattern.admits(authority))
+    }
+
+    fn check_peer(&self, peer: Peer) -> Result<(), Refusal> {
+        match peer {
+            Peer::Uid(uid) if !self.users.admits(uid) => Err(refusal::user(uid)),
+            Peer::Unknown if !self.users.is_any() => Err(refusal::unknown_user()),
+            Peer::Remote if self.client_key.is_none() => Err(refusal::remote()),
+            Peer::Uid(_) | Peer::Unknown | Peer::Remote | Peer::Unnamed => Ok(()),
+        }
+    }
+
+    /// The entry of `guard.origins` that sent this request, letter for letter.
+    fn listed_origin(&self, headers: &HeaderMap) -> Option<&Origin> {
+        self.listed(single(headers, &ORIGIN)?.as_bytes())
+    }
+
+    fn listed(&self, origin: &[u8]) -> Option<&Origin> {
+        self.origins.iter().find(|listed| listed.as_str().as_bytes() == origin)
+    }
+
+    /// Whether the page that made this request, if one did, may make it. Safe methods are no exception: here a GET
+    /// reads what the token opens.
+    fn check_site(
+        &self,
+        headers: &HeaderMap,
+        authority: &Authority<'_>,
+        listed: Option<&Origin>,
+    ) -> Result<(), Refusal> {
+        if listed.is_some() {
+            return Ok(());
+        }
+        if let Some(value) = headers.get(ORIGIN) {
+            let own = single(headers, &ORIGIN).and_then(|value| value.to_str().ok());
+            return if own.is_some_and(|text| origin::is_own(text, authority)) {
+                Ok(())
+            } else {
+                Err(refusal::origin(value))
+            };
+        }
+        if is_from_here(headers) {
+            return Ok(());
+        }
+        // A page can withhold its Referer but not forge it.
+        let referer = single(headers, &REFERER).and_then(|value| value.to_str().ok());
+        let listed = referer.and_then(|referer| self.listed(origin::of_referer(referer).as_bytes()));
+        listed.map(|_| ()).ok_or_else(refusal::cross_site)
+    }
+
+    fn check_client_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match &self.client_key {
+            Some(key) if !key.is_in(headers) => Err(refusal::client_key(headers.contains_key(CLIENT_KEY))),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Whether Fetch Metadata, where a browser sends it, says that no other site asks. A word that is not known yet counts
+/// as another site.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    headers.get_all(SEC_FETCH_SITE).iter().all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
+/// The value of a header that is there exactly once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+fn is_localhost(host: Host<'_>) -> bool {
+    match host {
+        Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        Host::Ip(address) => address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}
+
+fn host_header(headers: &HeaderMap) -> Result<Option<Authority<'_>>, Refusal> {
+    if !headers.contains_key(HOST) {
+        return Ok(None);
+    }
+    let value = single(headers, &HOST).ok_or_else(refusal::many_hosts)?;
+    let text = value.to_str().map_err(|_| refusal::odd_host())?;
+    Authority::parse(text).map(Some).map_err(refusal::bad_host)
+}
+
+#[cfg(test)]
+mod tests;
