@@ -64,8 +64,7 @@ impl Notifier {
             return Ok(Self::silent());
         };
         let target = socket_address(address)?;
-        let socket =
-            connected(&target).map_err(|source| Error::Connect { address: address.to_os_string(), source })?;
+        let socket = connected(&target).map_err(|source| Error::Connect { address: address.to_os_string(), source })?;
         Ok(Self { socket: Some(socket), watchdog })
     }
 

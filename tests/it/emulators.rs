@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     emulators::{AppClient, CognitoLocal, Emulator, MiniStack},
     http,
+    proxy::Home,
 };
 
 #[tokio::test]
@@ -44,6 +45,19 @@ async fn ministack_wants_the_secret_of_a_client_that_has_one() {
     let body = json!({"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": without.id, "AuthParameters": parameters});
     let refusal = emulator.call("InitiateAuth", &body).await.expect_err("no SECRET_HASH");
     assert!(format!("{refusal:?}").contains("NotAuthorizedException"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn an_emulator_writes_its_own_section_of_the_configuration() {
+    let (emulator, home) = (CognitoLocal::start().await, Home::new());
+    let section = emulator.section(&emulator.clients.secret, &home);
+    let document: toml_edit::DocumentMut = section.parse().expect("TOML");
+    let value = |key: &str| document["cognito"][key].as_str().unwrap_or_else(|| panic!("{key} in {section}"));
+    assert_eq!(value("endpoint"), emulator.endpoint);
+    assert_eq!(value("user_pool_id"), emulator.pool_id);
+    let secret = std::fs::read_to_string(value("client_secret_file")).expect("a file");
+    assert_eq!(Some(secret), emulator.clients.secret.secret);
+    assert!(!emulator.section(&emulator.clients.public, &home).contains("client_secret_file"));
 }
 
 async fn refreshes_to_another_id_token(emulator: &Emulator, client: &AppClient) {

@@ -81,12 +81,8 @@ impl Connection {
 
     /// Reads one response. Where it answers a HEAD, use [`receive_head`](Self::receive_head).
     pub(crate) async fn receive(&mut self) -> RawResponse {
-        let reading = async {
-            let mut response = self.head().await;
-            self.body_of(&mut response).await;
-            response
-        };
-        timeout(BOUND, reading).await.expect("a whole response within the bound")
+        let head = self.receive_head().await;
+        self.receive_body(head).await
     }
 
     /// Reads a response's status line and headers alone.
@@ -94,10 +90,19 @@ impl Connection {
         timeout(BOUND, self.head()).await.expect("a response head within the bound")
     }
 
+    /// Reads the rest of a response whose head was read.
+    pub(crate) async fn receive_body(&mut self, mut response: RawResponse) -> RawResponse {
+        timeout(BOUND, self.body_of(&mut response)).await.expect("a whole body within the bound");
+        response
+    }
+
     /// Reads exactly `length` bytes of whatever follows.
     pub(crate) async fn receive_bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        timeout(BOUND, self.stream.read_exact(&mut bytes)).await.expect("bytes within the bound").expect("that many bytes");
+        timeout(BOUND, self.stream.read_exact(&mut bytes))
+            .await
+            .expect("bytes within the bound")
+            .expect("that many bytes");
         bytes
     }
 
@@ -230,12 +235,31 @@ mod tests {
         assert_eq!((counted.status, counted.reason.as_str(), counted.text().as_str()), (200, "OK", "hi"));
         assert_eq!(counted.values("set-cookie"), ["a", "b"]);
 
-        let chunked = raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x\r\n!\r\n0\r\nT: v\r\n\r\n").await;
+        let chunked =
+            raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x\r\n!\r\n0\r\nT: v\r\n\r\n").await;
         assert_eq!(chunked.text(), "hi!");
         assert_eq!(chunked.trailers, [("T".to_owned(), "v".to_owned())]);
 
         assert_eq!(raw("HTTP/1.0 502 Bad Gateway\r\n\r\nto the end").await.text(), "to the end");
         assert_eq!(raw("HTTP/1.1 204 No Content\r\n\r\n").await.body, b"");
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_the_file_system_is_spoken_to_alike() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("control.sock");
+        let listener = tokio::net::UnixListener::bind(&path).expect("a listener");
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n").await.expect("the client reads");
+            stream.write_all(b"{\"a\": 1}").await.expect("the client reads");
+        };
+        let ask = async {
+            let mut connection = Connection::to_socket(&path).await;
+            let head = connection.receive_head().await;
+            assert_eq!(connection.receive_body(head).await.json()["a"], 1);
+        };
+        tokio::join!(answer, ask);
     }
 
     #[tokio::test]

@@ -38,9 +38,9 @@ impl Finished {
 }
 
 impl Process {
-    /// Starts `command` with nothing on its standard input. None where there is no such program.
+    /// Starts `command`. None where there is no such program.
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Option<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -69,11 +69,10 @@ impl Process {
 
     /// What `reads` makes of the first line on standard error that it accepts, printed already or yet to come.
     pub(crate) async fn error_line<T>(&mut self, what: &str, reads: impl Fn(&str) -> Option<T>) -> T {
-        match timeout(BOUND, self.stderr.find(reads)).await {
-            Ok(Some(found)) => found,
-            Ok(None) => panic!("{} ended without {what}:\n{}", self.name, self.printed()),
-            Err(_) => panic!("{} printed no {what} within {BOUND:?}:\n{}", self.name, self.printed()),
-        }
+        let Ok(found) = timeout(BOUND, self.stderr.find(reads)).await else {
+            panic!("{} printed no {what} within {BOUND:?}:\n{}", self.name, self.printed());
+        };
+        found.unwrap_or_else(|| panic!("{} ended without {what}:\n{}", self.name, self.printed()))
     }
 
     /// Both outputs so far.

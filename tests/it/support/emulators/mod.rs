@@ -11,7 +11,7 @@ mod pool;
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 pub(crate) use cognito_local::CognitoLocal;
@@ -20,7 +20,7 @@ pub(crate) use pool::{AppClient, Refusal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{http, process::Process, wait};
+use super::{http, process::Process, proxy::Home, wait};
 
 /// How often an emulator is started again when another process took its port first.
 const ATTEMPTS: usize = 5;
@@ -61,6 +61,20 @@ impl Emulator {
         pool::sign_in(self.address, client, &self.username, &self.password)
             .await
             .unwrap_or_else(|refusal| panic!("sign-in refused: {refusal:?}"))
+    }
+
+    /// The section of `proxy.toml` for one of its clients. A client secret is written to a file in `home`.
+    pub(crate) fn section(&self, client: &AppClient, home: &Home) -> String {
+        let Self { endpoint, pool_id, issuer, .. } = self;
+        let secret_file = client.secret.as_ref().map_or_else(String::new, |secret| {
+            let path = home.write("client-secret", secret).display().to_string();
+            format!("client_secret_file = {path:?}\n")
+        });
+        format!(
+            "[cognito]\nuser_pool_id = {pool_id:?}\nclient_id = {:?}\nregion = \"us-east-1\"\n\
+             endpoint = {endpoint:?}\nissuer = {issuer:?}\n{secret_file}",
+            client.id
+        )
     }
 
     /// One call of the Cognito API, as the AWS CLI makes it with IAM credentials.
@@ -146,6 +160,7 @@ fn isolated<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
         .env("HOME", directory)
         .envs(explicit)
         .current_dir(directory)
+        .stdin(Stdio::null())
 }
 
 fn installed(program: &str) -> PathBuf {
