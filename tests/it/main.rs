@@ -1,1 +1,13 @@
-fn main() {}
+//! The promises that the program makes, each proven from outside: real sockets, real processes, real files.
+//!
+//! One file is one promise, named as a claim. What they share is in [`support`].
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails loudly, and so does what it stands on"
+)]
+
+mod emulators;
+mod layering;
+mod support;
