@@ -146,6 +146,11 @@ impl Pool {
         std::iter::once(&self.keys).chain(&self.retired_keys)
     }
 
+    /// Counts the rotations of the keys.
+    pub(super) const fn key_generation(&self) -> usize {
+        self.generation
+    }
+
     /// Signs with new keys from now on; the old ones stay published where `keep_old`.
     pub(super) fn rotate_keys(&mut self, keep_old: bool) -> Result<(), KeyError> {
         let next = KeySet::of_generation(self.generation + 1)?;
