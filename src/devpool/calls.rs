@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::watch;
 
-use super::{ops::Operation, tokens::RotationStep};
+use super::{operation::Operation, tokens::RotationStep};
 use crate::clock::UnixTime;
 
 /// One call, as the pool saw it. Holds no secret.

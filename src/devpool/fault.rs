@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{exception::Exception, lie::Lie, ops::Operation};
+use super::{exception::Exception, lie::Lie, operation::Operation};
 
 /// One way in which a call goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

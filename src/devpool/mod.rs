@@ -34,6 +34,7 @@ mod jwt;
 mod keys;
 mod lie;
 mod listener;
+mod operation;
 mod ops;
 mod pool;
 mod random;
@@ -53,7 +54,7 @@ pub use exception::Exception;
 pub use fault::{Commit, Fault, Portal, Scope};
 pub use keys::KeyError;
 pub use lie::Lie;
-pub use ops::Operation;
+pub use operation::Operation;
 pub use pool::{DevPool, HeldAnswers, OldKeys, StartError, Tokens};
 pub use settings::{
     AppClient, DescribeAccess, DescribedUnits, DeviceRule, Flow, Flows, IssuerForm, ReuseRule, Revocation, Rotation,

@@ -242,9 +242,11 @@ impl DevPool {
         self.shared.lock().pool.sign_out(username);
     }
 
-    /// Adds a user, or replaces the one of that username.
+    /// Adds a user, in the place of those of that username or e-mail address: both sign in.
     pub fn put_user(&self, user: User) {
-        self.shared.lock().pool.users.insert(user.username.clone(), user);
+        let users = &mut self.shared.lock().pool.users;
+        users.retain(|_, known| known.email != user.email);
+        users.insert(user.username.clone(), user);
     }
 
     /// Adds an app client, or replaces the one of that id. What was issued to it before follows its new settings.

@@ -47,10 +47,10 @@ impl Settings {
         self
     }
 
-    /// This pool with one more user, or with another one of that name.
+    /// This pool with one more user, in the place of those of that username or e-mail address: both sign in.
     #[must_use]
     pub fn with_user(mut self, user: User) -> Self {
-        self.users.retain(|known| known.username != user.username);
+        self.users.retain(|known| known.username != user.username && known.email != user.email);
         self.users.push(user);
         self
     }

@@ -20,7 +20,7 @@ use super::{
     keys::{KeyError, KeySet},
     random,
     settings::{AppClient, DeviceRule, ReuseRule, Revocation, Rotation, Settings, Standing, User},
-    tokens::{Grant, RotationStep},
+    tokens::{Device, Grant, RotationStep},
 };
 use crate::{clock::UnixTime, session::TokenKind};
 
@@ -73,17 +73,6 @@ enum Life {
 struct Place {
     sign_in: usize,
     token: usize,
-}
-
-/// A device that Cognito remembers, or will once it is confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Device {
-    /// `DeviceKey`.
-    pub(super) key: String,
-    /// `DeviceGroupKey`.
-    pub(super) group_key: String,
-    /// Whether `ConfirmDevice` was called for it.
-    pub(super) confirmed: bool,
 }
 
 /// How a client proves that it knows its secret.

@@ -9,7 +9,6 @@ use super::{
     lie::Lie,
     random,
     settings::Validity,
-    state::Device,
 };
 use crate::{clock::UnixTime, session::TokenKind};
 
@@ -29,6 +28,17 @@ pub(super) struct Grant {
     pub(super) refresh_token: Option<String>,
     pub(super) rotation: RotationStep,
     pub(super) device: Option<Device>,
+}
+
+/// A device that Cognito remembers, or will once it is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    /// `DeviceKey`.
+    pub(super) key: String,
+    /// `DeviceGroupKey`.
+    pub(super) group_key: String,
+    /// Whether `ConfirmDevice` was called for it.
+    pub(super) confirmed: bool,
 }
 
 /// What a refresh did to its refresh token.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::EVENT_INTERVAL;
+/// The pause between two events of `/sse` where the path names none.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a request is treated. Each can be had by path, also below a base path, or by command.
 ///

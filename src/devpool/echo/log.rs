@@ -7,6 +7,7 @@ use std::{
 
 use http::{HeaderMap, Method, Version, header::HeaderName};
 
+use super::redact;
 use crate::clock::UnixTime;
 
 /// One request.
@@ -49,8 +50,8 @@ impl fmt::Debug for EchoRequest {
             .field("at", &self.at)
             .field("version", &self.version)
             .field("method", &self.method)
-            .field("target", &super::bearer::redacted(&self.target))
-            .field("headers", &super::reply::headers(&self.headers).to_string())
+            .field("target", &redact::redacted(&self.target))
+            .field("headers", &redact::headers(&self.headers).to_string())
             .field("bearer", &self.bearer)
             .field("body_bytes", &self.body_bytes)
             .field("body_end", &self.body_end)

@@ -9,13 +9,14 @@
 mod bearer;
 mod behaviour;
 mod log;
+mod redact;
 mod reply;
 mod serve;
 
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 pub use behaviour::Behaviour;
 pub use log::{Bearer, BodyEnd, EchoLog, EchoRequest, Verdict};
@@ -163,6 +164,3 @@ impl Echo {
         drop(self.core.connections.subscribe().wait_for(is_met).await);
     }
 }
-
-/// The pause between two events of `/sse` where the path names none.
-const EVENT_INTERVAL: Duration = Duration::from_secs(1);

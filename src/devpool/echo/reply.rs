@@ -5,15 +5,15 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
 };
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{bearer, log::EchoRequest};
+use super::{log::EchoRequest, redact};
 use crate::{
     clock::UnixTime,
     devpool::wire::{Body, full},
@@ -34,9 +34,9 @@ pub(super) fn echo(request: &EchoRequest, now: UnixTime) -> Response<Body> {
     });
     json_body(&json!({
         "method": request.method.as_str(),
-        "target": bearer::redacted(&request.target),
+        "target": redact::redacted(&request.target),
         "version": format!("{:?}", request.version),
-        "headers": headers(&request.headers),
+        "headers": redact::headers(&request.headers),
         "token": token,
         "body_bytes": request.body_bytes,
         "body_sha256": request.body_sha256,
@@ -46,19 +46,6 @@ pub(super) fn echo(request: &EchoRequest, now: UnixTime) -> Response<Body> {
 /// How long the body was.
 pub(super) fn received(request: &EchoRequest) -> Response<Body> {
     json_body(&json!({"body_bytes": request.body_bytes, "body_sha256": request.body_sha256}))
-}
-
-/// Headers for showing: a value, or a list of them where a header came more than once.
-pub(super) fn headers(headers: &HeaderMap) -> Value {
-    let mut shown = Map::new();
-    for name in headers.keys() {
-        let values = headers.get_all(name).iter();
-        let mut values: Vec<Value> =
-            values.map(|value| bearer::shown(&String::from_utf8_lossy(value.as_bytes()))).collect();
-        let value = if values.len() == 1 { values.swap_remove(0) } else { Value::Array(values) };
-        shown.insert(name.as_str().to_owned(), value);
-    }
-    Value::Object(shown)
 }
 
 /// A status, with the challenge that a 401 must have (RFC 6750 §3).

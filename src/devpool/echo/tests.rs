@@ -115,15 +115,15 @@ async fn it_says_what_came_and_shows_no_token() {
 async fn one_port_speaks_http_1_and_h2c() {
     let scene = Scene::begin().await;
     let h2 = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Body>();
-    let long = "x".repeat(20_000);
-    let request = Request::get(format!("{}/h2", scene.echo.url())).header("x-long", &long).body(full(""));
-    let shown = json(h2.request(request.expect("a request")).await.expect("an answer")).await;
-    assert_eq!(shown["version"], "HTTP/2.0");
-    assert_eq!(shown["headers"]["x-long"], long);
+    let bulk = "x".repeat(20_000);
+    let request = Request::get(format!("{}/h2", scene.echo.url())).header("x-long", &bulk).body(full(""));
+    let answer = json(h2.request(request.expect("a request")).await.expect("an answer")).await;
+    assert_eq!(answer["version"], "HTTP/2.0");
+    assert_eq!(answer["headers"]["x-long"], bulk);
     scene.get("/h1", None).await;
     let log = scene.echo.log();
-    let seen: Vec<_> = log.iter().map(|request| (request.version, request.target.as_str())).collect();
-    assert_eq!(seen, [(Version::HTTP_2, "/h2"), (Version::HTTP_11, "/h1")]);
+    let arrived: Vec<_> = log.iter().map(|request| (request.version, request.target.as_str())).collect();
+    assert_eq!(arrived, [(Version::HTTP_2, "/h2"), (Version::HTTP_11, "/h1")]);
     assert_eq!(log.iter().next().and_then(|request| request.authority.clone()), Some(scene.echo.address().to_string()));
     assert_eq!(log.without_token(), 2);
 }
@@ -217,8 +217,7 @@ async fn downloads_are_as_long_as_they_say_or_break_off() {
             Err(error) => break error,
         }
     };
-    assert!(error.is_incomplete_message() || error.is_body_write_aborted() || arrived == 50_000, "{error}");
-    assert_eq!(arrived, 50_000);
+    assert_eq!(arrived, 50_000, "{error}");
 }
 
 #[tokio::test]
@@ -284,7 +283,7 @@ async fn a_duplex_reply_comes_back_while_the_request_is_still_open() {
         assert_eq!(reply.frame().await.expect("a frame").expect("no error").into_data().expect("data"), piece);
     }
     drop(sender);
-    assert!(reply.frame().await.is_none());
+    assert_eq!(reply.collect().await.expect("its end").to_bytes(), "", "and nothing after the request's end");
     let complete = |log: &EchoLog| log.last().is_some_and(|request| request.body_end == BodyEnd::Complete);
     assert_eq!(scene.echo.wait_for(complete).await.last().map(|request| request.body_bytes), Some(13));
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Signed, required};
+use super::{answer::Answer, fields::required};
 use crate::devpool::{
     exception::Exception,
+    operation::Signed,
     settings::{AppClient, DescribeAccess, DescribedUnits, Flow, Revocation, Rotation},
     state::Pool,
 };

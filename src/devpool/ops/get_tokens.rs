@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Answer, required, text};
+use super::{
+    answer::Answer,
+    fields::{required, text},
+};
 use crate::{
     clock::UnixTime,
     devpool::{

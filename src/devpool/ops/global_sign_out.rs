@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, required};
+use super::{answer::Answer, fields::required};
 use crate::{
     clock::UnixTime,
     devpool::{exception::Exception, state::Pool},

@@ -2,13 +2,17 @@
 
 use serde_json::Value;
 
-use super::{Answer, required, text};
+use super::{
+    answer::Answer,
+    fields::{required, text},
+};
 use crate::{
     clock::UnixTime,
     devpool::{
         exception::Exception,
         settings::Flow,
         state::{self, NewDevice, Pool, Proof, Spend},
+        tokens::Grant,
     },
 };
 
@@ -25,12 +29,7 @@ pub(super) fn call(pool: &mut Pool, now: UnixTime, flow: &str, request: &Value) 
     Ok(Answer::Tokens { grant: Box::new(grant), challenge_parameters: true })
 }
 
-fn with_password(
-    pool: &mut Pool,
-    now: UnixTime,
-    client_id: &str,
-    parameters: &Value,
-) -> Result<crate::devpool::tokens::Grant, Exception> {
+fn with_password(pool: &mut Pool, now: UnixTime, client_id: &str, parameters: &Value) -> Result<Grant, Exception> {
     let client = pool.client(client_id)?;
     if client.flows.password == Flow::Refused {
         return Err(Exception::invalid_parameter("USER_PASSWORD_AUTH flow not enabled for this client"));
@@ -51,12 +50,7 @@ fn with_password(
     pool.sign_in(now, &username, client_id, state::ADMIN_SCOPE, NewDevice::Unconfirmed)
 }
 
-fn with_refresh_token(
-    pool: &mut Pool,
-    now: UnixTime,
-    client_id: &str,
-    parameters: &Value,
-) -> Result<crate::devpool::tokens::Grant, Exception> {
+fn with_refresh_token(pool: &mut Pool, now: UnixTime, client_id: &str, parameters: &Value) -> Result<Grant, Exception> {
     if pool.client(client_id)?.flows.refresh == Flow::Refused {
         return Err(pool.settings.refresh_flow_refusal.clone());
     }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, required, text};
+use super::{
+    answer::Answer,
+    fields::{required, text},
+};
 use crate::devpool::{exception::Exception, state::Pool};
 
 pub(super) fn call(pool: &mut Pool, request: &Value) -> Result<Answer, Exception> {

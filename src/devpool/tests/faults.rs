@@ -130,7 +130,7 @@ async fn a_dripping_answer_comes_an_octet_at_a_time() {
         arrived.push(stream.read_u8().await.expect("the head"));
     }
     // Each read returns what has been written so far, which for a body written at once would be all of it.
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     let (first, second) = (stream.read(&mut buffer).await, stream.read(&mut buffer).await);
     let read = first.expect("some of the body") + second.expect("some more");
     assert!((2..2000).contains(&read), "{read} octets in two reads");

@@ -1,0 +1,70 @@
+//! Which calls there are.
+
+use serde_json::Value;
+
+/// Every call that a pool can receive, for the log, for faults, and for the match in `ops`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// `InitiateAuth`, with its `AuthFlow`.
+    InitiateAuth(String),
+    /// `GetTokensFromRefreshToken`.
+    GetTokensFromRefreshToken,
+    /// `RevokeToken`.
+    RevokeToken,
+    /// `GlobalSignOut`.
+    GlobalSignOut,
+    /// `ConfirmDevice`.
+    ConfirmDevice,
+    /// `DescribeUserPoolClient`.
+    DescribeUserPoolClient,
+    /// `GET /POOL/.well-known/jwks.json`.
+    Jwks,
+    /// `GET /POOL/.well-known/openid-configuration`.
+    Discovery,
+    /// Whatever else was asked for.
+    Unknown(String),
+}
+
+impl Operation {
+    /// What `X-Amz-Target` names after the dot.
+    pub(super) fn of_target(name: &str, request: &Value) -> Self {
+        match name {
+            "InitiateAuth" => Self::InitiateAuth(flow(request)),
+            "GetTokensFromRefreshToken" => Self::GetTokensFromRefreshToken,
+            "RevokeToken" => Self::RevokeToken,
+            "GlobalSignOut" => Self::GlobalSignOut,
+            "ConfirmDevice" => Self::ConfirmDevice,
+            "DescribeUserPoolClient" => Self::DescribeUserPoolClient,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+
+    /// Whether it spends a refresh token.
+    #[must_use]
+    pub fn is_refresh(&self) -> bool {
+        match self {
+            Self::GetTokensFromRefreshToken => true,
+            Self::InitiateAuth(flow) => matches!(flow.as_str(), "REFRESH_TOKEN_AUTH" | "REFRESH_TOKEN"),
+            _ => false,
+        }
+    }
+
+    /// Whether it goes to the API, and not to the public documents beside it.
+    #[must_use]
+    pub fn is_api(&self) -> bool {
+        !matches!(self, Self::Jwks | Self::Discovery)
+    }
+}
+
+/// Whether the call carries AWS credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// `Authorization: AWS4-HMAC-SHA256 …`. The signature itself is not checked.
+    Yes,
+    /// No.
+    No,
+}
+
+fn flow(request: &Value) -> String {
+    request.get("AuthFlow").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
