@@ -68,9 +68,20 @@ pub struct Refused {
     pub cors: Option<Cors>,
 }
 
+/// What kind of listener a guard stands at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Post {
+    /// The proxy's: requests that go out with a token.
+    Proxy,
+    /// The admin listener's. No page but its own may use it, and `guard.origins` does not apply. `/livez` and `/readyz`
+    /// answer anybody, since they say nothing, and an orchestrator's probe knows neither names nor keys.
+    Admin,
+}
+
 /// `[guard]`, ready to check the requests of one kind of listener.
 #[derive(Clone, Debug)]
 pub struct Guard {
+    post: Post,
     hosts: Vec<HostPattern>,
     own: Vec<HostPattern>,
     origins: Vec<Origin>,
@@ -82,8 +93,9 @@ pub struct Guard {
 impl Guard {
     /// The guard of listeners that are reached as `own`: what `listen` calls each, with the port that it really has.
     #[must_use]
-    pub fn new(settings: &Settings, users: Users, own: Vec<HostPattern>) -> Self {
+    pub fn new(post: Post, settings: &Settings, users: Users, own: Vec<HostPattern>) -> Self {
         Self {
+            post,
             hosts: settings.hosts.clone(),
             // "0.0.0.0" is where one listens, not a name: browsers have let pages reach local servers by it.
             own: own.into_iter().filter(|pattern| !pattern.is_unspecified()).collect(),
@@ -94,19 +106,24 @@ impl Guard {
         }
     }
 
-    /// What becomes of a request to the proxy.
+    /// What becomes of a request with this head on this connection.
     #[must_use]
     pub fn check(&self, connection: &Connection, head: &Parts) -> Verdict {
-        let listed = self.listed_origin(&head.headers);
-        match self.admit(connection, head, listed) {
-            Ok(verdict) => verdict,
-            Err(refusal) => Verdict::Refused(Refused { refusal, cors: listed.map(Cors::new) }),
-        }
+        let (listed, decision) = match self.post {
+            Post::Proxy => {
+                let listed = self.listed_origin(&head.headers);
+                (listed, self.admit(connection, head, listed))
+            }
+            Post::Admin => (None, self.admit_admin(connection, head)),
+        };
+        decision.unwrap_or_else(|refusal| Verdict::Refused(Refused { refusal, cors: listed.map(Cors::new) }))
     }
 
-    /// Whether a request to the admin listener goes on: by the rules of the proxy's Host and peer, and from no page
-    /// but the listener's own. `guard.origins` does not apply.
-    pub fn check_admin(&self, connection: &Connection, head: &Parts) -> Result<(), Refusal> {
+    fn admit_admin(&self, connection: &Connection, head: &Parts) -> Result<Verdict, Refusal> {
+        let admitted = Verdict::Admitted(Admitted { cors: None });
+        if matches!(head.uri.path(), "/livez" | "/readyz") {
+            return Ok(admitted);
+        }
         let authority = self.authority(connection, head)?;
         self.check_peer(connection.peer)?;
         let is_own = |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(text, &authority));
@@ -119,7 +136,10 @@ impl Guard {
             return Err(refusal::admin_site());
         }
         // A browser on this machine cannot send the key, and its user has been checked.
-        if connection.peer == Peer::Remote { self.check_client_key(&head.headers) } else { Ok(()) }
+        if connection.peer == Peer::Remote {
+            self.check_client_key(&head.headers)?;
+        }
+        Ok(admitted)
     }
 
     fn admit(&self, connection: &Connection, head: &Parts, listed: Option<&Origin>) -> Result<Verdict, Refusal> {

@@ -24,7 +24,7 @@ mod users;
 use http::HeaderName;
 
 pub use authority::{AuthorityError, HostPattern, HostPatternError};
-pub use check::{Admitted, Connection, Guard, Local, Refused, Verdict};
+pub use check::{Admitted, Connection, Guard, Local, Post, Refused, Verdict};
 pub use client_key::{CLIENT_KEY, ClientKey, ClientKeyError, strip};
 pub use cors::Cors;
 pub use origin::{Origin, OriginError};

@@ -22,7 +22,7 @@ fn settings() -> Settings {
 
 fn guard(settings: &Settings) -> Guard {
     let own = [LISTENER, "[::1]:8900"].map(|address| HostPattern::of_address(address.parse().unwrap()));
-    Guard::new(settings, Users::resolve(&settings.users).unwrap(), own.to_vec())
+    Guard::new(Post::Proxy, settings, Users::resolve(&settings.users).unwrap(), own.to_vec())
 }
 
 fn tcp(local: &str, peer: Peer) -> Connection {
@@ -380,10 +380,11 @@ fn s27_the_client_key_and_the_required_header() {
 fn s28_the_admin_listener_takes_no_other_page() {
     let mut settings = settings();
     settings.client_key = Some(ClientKey::parse(&Secret::from("s3cret")).unwrap());
-    let guard = guard(&settings);
-    let code = |connection: &Connection, head: &Parts| match guard.check_admin(connection, head) {
-        Ok(()) => "ok",
-        Err(refusal) => refusal.code.as_str(),
+    let guard = Guard { post: Post::Admin, ..guard(&settings) };
+    let code = |connection: &Connection, head: &Parts| match guard.check(connection, head) {
+        Verdict::Admitted(Admitted { cors: None }) => "ok",
+        Verdict::Refused(Refused { refusal, cors: None }) => refusal.code.as_str(),
+        other => panic!("{other:?}"),
     };
     for (fields, expected) in [
         ("", "ok"),
@@ -404,6 +405,13 @@ fn s28_the_admin_listener_takes_no_other_page() {
     let bad_host = head("GET /status HTTP/1.1\nHost: evil.example:8900");
     assert_eq!(code(&here(), &bad_host), "host_not_allowed");
     assert_eq!(code(&tcp(LISTENER, Peer::Uid(1001)), &get("")), "peer_not_allowed");
+    for probe in ["/livez", "/readyz"] {
+        let head = head(&format!("GET {probe} HTTP/1.1\nHost: 10.0.0.7:8901\nOrigin: https://evil.example"));
+        for peer in [Peer::Uid(1001), Peer::Unknown, Peer::Remote] {
+            assert_eq!(code(&tcp(LISTENER, peer), &head), "ok");
+        }
+    }
+    assert_eq!(code(&here(), &head("GET /livez/ HTTP/1.1\nHost: evil.example")), "host_not_allowed");
     let remote = tcp(LISTENER, Peer::Remote);
     assert_eq!(code(&remote, &get("")), "client_key_required");
     assert_eq!(code(&remote, &get("Cognito-Proxy-Key: s3cret")), "ok");
@@ -415,7 +423,7 @@ fn configured_hosts_and_the_address_that_was_connected_to() {
     settings.hosts = vec![HostPattern::parse("proxy").unwrap(), HostPattern::parse("edge.example:443").unwrap()];
     let own =
         vec![HostPattern::of_listener("box.lan", 8900).unwrap(), HostPattern::of_listener("0.0.0.0", 8900).unwrap()];
-    let guard = Guard::new(&settings, Users::resolve(&settings.users).unwrap(), own);
+    let guard = Guard::new(Post::Proxy, &settings, Users::resolve(&settings.users).unwrap(), own);
     let lan = tcp("[::ffff:192.168.1.5]:8900", MYSELF);
     for (host, expected) in [
         ("192.168.1.5:8900", "forwarded"),
