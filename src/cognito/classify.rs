@@ -159,3 +159,150 @@ pub fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> Str
         None => shown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Class {
+        Ends(EndReason),
+        Sets(SettingAtFault),
+        Doubts,
+        Throttles,
+        Retries(TransientKind),
+    }
+
+    fn class(failure: &Failure) -> Class {
+        match failure.clone() {
+            Failure::Terminal { reason } => Class::Ends(reason),
+            Failure::Setting { setting, .. } => Class::Sets(setting),
+            Failure::Ambiguous { .. } => Class::Doubts,
+            Failure::Throttled { .. } => Class::Throttles,
+            Failure::Transient { kind, sent, .. } => {
+                assert!(!sent, "an answer came, so nothing was lost: {failure}");
+                Class::Retries(kind)
+            }
+            Failure::Unacceptable { .. } | Failure::Rotated { .. } => panic!("no refusal: {failure}"),
+        }
+    }
+
+    fn refused(exception: &str, message: &str, status: u16) -> Failure {
+        classify(&Refusal { exception, message, status, retry_after: None })
+    }
+
+    /// Every exception of `GetTokensFromRefreshToken` and `InitiateAuth` in the SDK, and those that others have seen.
+    #[test]
+    fn every_exception_has_its_class() {
+        use Class::{Doubts, Ends, Retries, Sets, Throttles};
+        use EndReason::{
+            Expired, PasswordResetRequired, Revoked, RotatedTokenLost, UserDeleted, UserDisabled, UserNotConfirmed,
+        };
+        use SettingAtFault::{ClientId, ClientSecret, Firewall, Parameter, RefreshApi, UserPool};
+        use TransientKind::{Malformed, Server};
+        for (exception, message, status, expected) in [
+            ("NotAuthorizedException", "Refresh Token has expired", 400, Ends(Expired)),
+            ("NotAuthorizedException", "Refresh Token has been revoked.", 400, Ends(Revoked)),
+            ("NotAuthorizedException", "User is disabled.", 400, Ends(UserDisabled)),
+            (
+                "NotAuthorizedException",
+                "The user has been deleted for the associated refresh token",
+                400,
+                Ends(UserDeleted),
+            ),
+            ("NotAuthorizedException", "Invalid Refresh Token.", 400, Doubts),
+            ("NotAuthorizedException", "User not authorized", 400, Doubts),
+            ("NotAuthorizedException", "", 400, Doubts),
+            ("NotAuthorizedException", "Unable to verify secret hash for client x", 400, Sets(ClientSecret)),
+            ("NotAuthorizedException", "SecretHash does not match for the client: x", 400, Sets(ClientSecret)),
+            (
+                "NotAuthorizedException",
+                "Client x is configured with secret but SECRET_HASH was not received",
+                400,
+                Sets(ClientSecret),
+            ),
+            ("NotAuthorizedException", "Refresh Token has different Client", 400, Sets(ClientId)),
+            ("NotAuthorizedException", "Auth flow not enabled for this client", 400, Sets(RefreshApi)),
+            ("UserNotFoundException", "User does not exist.", 400, Ends(UserDeleted)),
+            ("PasswordResetRequiredException", "", 400, Ends(PasswordResetRequired)),
+            ("UserNotConfirmedException", "", 400, Ends(UserNotConfirmed)),
+            ("RefreshTokenReuseException", "", 400, Ends(RotatedTokenLost)),
+            ("InvalidParameterException", "Missing required parameter", 400, Sets(Parameter)),
+            ("InvalidParameterException", "REFRESH_TOKEN_AUTH flow not enabled", 400, Sets(RefreshApi)),
+            ("ResourceNotFoundException", "User pool client x does not exist.", 400, Sets(ClientId)),
+            ("ResourceNotFoundException", "User pool x does not exist.", 400, Sets(UserPool)),
+            ("OperationNotEnabledException", "", 400, Sets(RefreshApi)),
+            ("UnsupportedOperationException", "", 400, Sets(RefreshApi)),
+            ("FeatureUnavailableInTierException", "", 400, Sets(RefreshApi)),
+            ("UnknownOperationException", "", 400, Sets(RefreshApi)),
+            ("CognitoLocal#Unsupported", "", 500, Sets(RefreshApi)),
+            ("ForbiddenException", "Request not allowed due to WAF block.", 400, Sets(Firewall)),
+            ("AccessDeniedException", "", 403, Sets(Firewall)),
+            ("InvalidUserPoolConfigurationException", "", 400, Sets(Parameter)),
+            ("InvalidSmsRoleAccessPolicyException", "", 400, Sets(Parameter)),
+            ("InvalidSmsRoleTrustRelationshipException", "", 400, Sets(Parameter)),
+            ("InvalidEmailRoleAccessPolicyException", "", 400, Sets(Parameter)),
+            ("SerializationException", "", 400, Sets(Parameter)),
+            ("TooManyRequestsException", "Rate exceeded", 400, Throttles),
+            ("LimitExceededException", "", 400, Throttles),
+            ("", "slow down", 429, Throttles),
+            ("InternalErrorException", "", 500, Retries(Server)),
+            ("UnexpectedLambdaException", "", 400, Retries(Server)),
+            ("UserLambdaValidationException", "", 400, Retries(Server)),
+            ("InvalidLambdaResponseException", "", 400, Retries(Server)),
+            ("", "", 500, Retries(Server)),
+            ("", "", 503, Retries(Server)),
+            ("", "", 400, Retries(Malformed)),
+        ] {
+            assert_eq!(class(&refused(exception, message, status)), expected, "{exception} {message}");
+            // The same, as namespaces, headers and letter cases vary.
+            for name in [format!("com.amazonaws.cognito#{exception}"), format!("{exception}:http://internal")] {
+                if !exception.is_empty() && !exception.contains('#') {
+                    let again = refused(&name, &message.to_uppercase(), status);
+                    assert_eq!(class(&again), expected, "{name} {message}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn throttling_keeps_the_time_it_was_told() {
+        let refusal = Refusal {
+            exception: "TooManyRequestsException",
+            message: "Rate exceeded",
+            status: 400,
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        let detail = "TooManyRequestsException: Rate exceeded".to_owned();
+        let retry_after = Some(Duration::from_secs(7));
+        assert_eq!(classify(&refusal), Failure::Throttled { retry_after, detail });
+    }
+
+    #[test]
+    fn messages_are_shown_without_what_was_sent() {
+        for (message, secrets, shown) in [
+            ("Invalid Refresh Token.", &[][..], "Invalid Refresh Token."),
+            ("bad eyJjdHkiOiJKV1QifQ.abc-_1.2 token", &[], "bad [redacted] token"),
+            ("value 'hunter2' at 'clientSecret'", &["hunter2", ""], "value '[redacted]' at 'clientSecret'"),
+            ("a\r\nb\u{1b}[31m", &[], "a  b [31m"),
+        ] {
+            assert_eq!(redact(message, secrets.iter().copied()), shown);
+        }
+        assert_eq!(redact(&"ü".repeat(1000), []).chars().count(), MESSAGE_LIMIT + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_shows_a_token(before in ".*", token in "eyJ[A-Za-z0-9_-]{5,40}", after in ".*") {
+            let shown = redact(&format!("{before} {token} {after}"), []);
+            prop_assert!(!shown.contains("eyJ"), "{shown}");
+        }
+
+        #[test]
+        fn classifying_never_panics(exception in ".*", message in ".*", status in 100_u16..600) {
+            let _failure = refused(&exception, &message, status);
+        }
+    }
+}

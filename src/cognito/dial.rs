@@ -1,16 +1,23 @@
 //! From a URL to a stream that speaks to whoever it names: name, connection, tunnel, TLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
+use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, lookup_host},
     time::sleep,
 };
@@ -24,12 +31,41 @@ use super::{
 /// The next address is tried beside the last when that has not answered by then (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// A byte stream in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-pub(super) type Stream = Box<dyn Duplex>;
+/// A byte stream in both directions, whatever it is made of.
+///
+/// A type of its own and no bare box: inside a future the compiler forgets that the box's content is `'static`, and
+/// then cannot prove that a connection over it is `Send`.
+pub(super) struct Stream(Box<dyn Duplex>);
+
+impl Stream {
+    fn new(stream: impl Duplex + 'static) -> Self {
+        Self(Box::new(stream))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// Dials by the way out and with the trust that it was made with.
 #[derive(Debug)]
@@ -49,7 +85,7 @@ impl Dialler {
     pub(super) async fn connect(&self, uri: &Uri) -> Result<Stream, TransportError> {
         let stream = match self.egress.proxy(uri) {
             Some(proxy) => self.tunnel(&proxy, &peer(uri)?).await?,
-            None => Box::new(dial(uri).await?),
+            None => Stream::new(dial(uri).await?),
         };
         if uri.scheme() == Some(&Scheme::HTTPS) { self.secure(uri, stream).await } else { Ok(stream) }
     }
@@ -59,7 +95,7 @@ impl Dialler {
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| TransportError::Address { uri: uri.to_string() })?;
         match TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => Ok(Stream::new(stream)),
             Err(error) => match error.downcast::<rustls::Error>() {
                 Ok(source) => Err(TransportError::Tls { host, source }),
                 Err(error) => Err(TransportError::Disconnected {
@@ -73,28 +109,26 @@ impl Dialler {
 
     /// A tunnel to `to`, opened by `proxy` (RFC 9110 §9.3.6).
     async fn tunnel(&self, proxy: &Proxy, to: &str) -> Result<Stream, TransportError> {
-        let refused = |problem: String| TransportError::Proxy {
-            proxy: proxy.uri.authority().map(ToString::to_string).unwrap_or_default(),
-            peer: to.to_owned(),
-            problem,
-        };
         if !matches!(proxy.uri.scheme_str(), Some("http" | "https")) {
-            return Err(refused("only http:// and https:// proxies can be used".into()));
+            return Err(no_tunnel(proxy, to, "only http:// and https:// proxies can be used".into()));
         }
-        let tcp = Box::new(dial(&proxy.uri).await?);
+        let tcp = Stream::new(dial(&proxy.uri).await?);
         let secure = proxy.uri.scheme() == Some(&Scheme::HTTPS);
         let stream = if secure { self.secure(&proxy.uri, tcp).await? } else { tcp };
-        let upgraded = open_tunnel(stream, to, proxy.authorization.clone()).await.map_err(refused)?;
-        Ok(Box::new(TokioIo::new(upgraded)))
+        match open_tunnel(stream, to, proxy.authorization.clone()).await {
+            Ok(upgraded) => Ok(Stream::new(TokioIo::new(upgraded))),
+            Err(problem) => Err(no_tunnel(proxy, to, problem)),
+        }
     }
 }
 
+fn no_tunnel(proxy: &Proxy, to: &str, problem: String) -> TransportError {
+    let proxy = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
+    TransportError::Proxy { proxy, peer: to.to_owned(), problem }
+}
+
 /// Asks for the tunnel; an error says what came instead.
-async fn open_tunnel(
-    stream: Stream,
-    to: &str,
-    authorization: Option<HeaderValue>,
-) -> Result<hyper::upgrade::Upgraded, String> {
+async fn open_tunnel(stream: Stream, to: &str, authorization: Option<HeaderValue>) -> Result<Upgraded, String> {
     let mut request = Request::builder().method(Method::CONNECT).uri(to).header(header::HOST, to);
     if let Some(authorization) = authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
@@ -124,22 +158,21 @@ fn bare_host(uri: &Uri) -> &str {
 async fn dial(uri: &Uri) -> Result<TcpStream, TransportError> {
     let peer = peer(uri)?;
     let addresses = lookup_host(&peer).await;
-    let addresses: Vec<_> = addresses
-        .map_err(|source| TransportError::Dns { host: bare_host(uri).to_owned(), source })?
-        .collect();
-    let stream = race(&addresses).await.map_err(|source| TransportError::Connect { peer, source })?;
+    let addresses: Vec<_> =
+        addresses.map_err(|source| TransportError::Dns { host: bare_host(uri).to_owned(), source })?.collect();
+    let stream = race(addresses).await.map_err(|source| TransportError::Connect { peer, source })?;
     // A request is one write; waiting for more would only delay it. Where the option is refused nothing is lost.
     drop(stream.set_nodelay(true));
     Ok(stream)
 }
 
-async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut untried = addresses.iter();
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut untried = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     loop {
         match untried.next() {
-            Some(address) => attempts.push(TcpStream::connect(*address)),
+            Some(address) => attempts.push(TcpStream::connect(address)),
             None if attempts.is_empty() => return Err(last),
             None => {}
         }

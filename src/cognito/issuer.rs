@@ -1,7 +1,7 @@
 //! One refresh: keys first, then the one call that spends the refresh token, then the verification of what came.
 //!
 //! Makes one attempt and keeps no token. What it does keep, for the life of the process, is the key set and the
-//! knowledge that an endpoint does not know GetTokensFromRefreshToken.
+//! knowledge that an endpoint does not know `GetTokensFromRefreshToken`.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -256,11 +256,8 @@ fn answer(
     date: Option<UnixTime>,
 ) -> Result<Answer, Refused> {
     let failed = |failure| Err(Refused { failure, unknown_operation: false });
-    let malformed = |detail: &str| Failure::Transient {
-        kind: TransientKind::Malformed,
-        sent: false,
-        detail: detail.to_owned(),
-    };
+    let malformed =
+        |detail: &str| Failure::Transient { kind: TransientKind::Malformed, sent: false, detail: detail.to_owned() };
     let Some(result) = result else {
         return failed(match challenge {
             Some(name) => Failure::Ambiguous { detail: format!("Cognito wants the challenge {name} answered") },
@@ -305,3 +302,6 @@ fn with_hint(failure: Failure, request: &RefreshRequest) -> Failure {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

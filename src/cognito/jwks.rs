@@ -113,3 +113,58 @@ impl Keys {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::fixtures::{POOL, STRANGER},
+        *,
+    };
+
+    #[test]
+    fn only_rsa_keys_for_signatures_are_taken_and_the_rest_is_passed_over() {
+        let mut encryption = POOL.jwk("encryption");
+        encryption["use"] = json!("enc");
+        let document = json!({ "keys": [
+            { "kty": "EC", "kid": "ec", "crv": "P-256", "x": "AA", "y": "AA" },
+            { "kty": "something new", "kid": "new" },
+            "nonsense",
+            encryption,
+            POOL.jwk("a+/="),
+            STRANGER.jwk("b"),
+        ]});
+        let set = KeySet::parse(document.to_string().as_bytes()).expect("two keys");
+        assert_eq!(format!("{set:?}"), r#"{"a+/=", "b"}"#);
+        let again = KeySet::parse(set.to_json().as_bytes()).expect("the same");
+        assert_eq!(again.to_json(), set.to_json());
+        assert!(again.key("a+/=").is_some() && again.key("encryption").is_none() && again.key("").is_none());
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_refused() {
+        for json in ["", "<html>", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"RSA"}]}"#, r#"{"keys":{}}"#] {
+            assert_eq!(KeySet::parse(json.as_bytes()).err(), Some(NoKeySet), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_makes_the_set_be_fetched_at_most_once_in_five_minutes() {
+        let at = Duration::from_secs;
+        let mut keys = Keys::default();
+        assert!(keys.ready(None).is_none(), "nothing to begin with");
+        assert!(keys.ready(Some("nonsense")).is_none());
+        assert!(keys.ready(Some(&POOL.jwks())).is_some(), "the stored one serves");
+        assert!(keys.lacks_a_key(at(1000)), "a stored one may be old");
+        assert!(keys.ready(Some(&POOL.jwks())).is_none(), "and is not used again");
+
+        let set = KeySet::parse(STRANGER.jwks().as_bytes()).expect("a set");
+        keys.fetched(set.clone(), at(1000));
+        assert!(keys.ready(Some(&POOL.jwks())).expect("the fetched one").key("stranger").is_some());
+        assert!(!keys.lacks_a_key(at(1299)));
+        assert!(keys.ready(None).is_some(), "what may not be fetched again stays in use");
+        assert!(keys.lacks_a_key(at(1300)));
+        assert!(keys.ready(None).is_none());
+    }
+}

@@ -10,6 +10,8 @@
 //! be had, the failure carries the new refresh token ([`Failure::Rotated`]).
 
 mod dial;
+#[cfg(test)]
+mod fixtures;
 mod sdk;
 
 pub mod classify;

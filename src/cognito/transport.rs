@@ -17,11 +17,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{dial::Dialler, egress::Egress};
 use crate::session::{Failure, TransientKind};
 
-/// Name, connection, tunnel and TLS together must be there by then.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Name, connection, tunnel and TLS together.
+    pub(super) connect: Duration,
+    /// Everything, to the last byte of the answer, however it drips.
+    pub(super) total: Duration,
+}
 
-/// The whole answer must be there by then, however it drips.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Long enough for a slow network, and short enough for the requests that wait.
+const LIMITS: Limits = Limits { connect: Duration::from_secs(5), total: Duration::from_secs(10) };
 
 /// More than any answer of Cognito: ten tokens of the greatest size.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -70,7 +76,7 @@ pub enum TransportError {
         source: rustls::Error,
     },
     /// Too late.
-    #[error("{peer} did not {missing} within {} s", .limit.as_secs())]
+    #[error("{peer} did not {missing} within {} s", .limit.as_secs_f32())]
     Timeout {
         /// Host and port.
         peer: String,
@@ -150,6 +156,7 @@ impl TransportError {
 #[derive(Clone, Debug)]
 pub struct Transport {
     dialler: Arc<Dialler>,
+    limits: Limits,
 }
 
 impl Transport {
@@ -162,7 +169,13 @@ impl Transport {
     /// Over `tls`, by this way out.
     #[must_use]
     pub fn through(tls: rustls::ClientConfig, egress: Egress) -> Self {
-        Self { dialler: Arc::new(Dialler::new(tls, egress)) }
+        Self { dialler: Arc::new(Dialler::new(tls, egress)), limits: LIMITS }
+    }
+
+    /// The same with less patience, for tests.
+    #[cfg(test)]
+    pub(super) fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Sends `request`, whose URI is absolute, and reads the whole answer, at most 1 MiB of it in at most ten seconds.
@@ -170,15 +183,16 @@ impl Transport {
     /// # Errors
     /// Where there is no answer, or where a page came instead of an API's answer.
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let deadline = Instant::now() + TOTAL_TIMEOUT;
+        let limits = self.limits;
+        let deadline = Instant::now() + limits.total;
         let peer = peer(request.uri())?;
         let connecting = self.dialler.connect(request.uri());
-        let Ok(stream) = timeout(CONNECT_TIMEOUT, connecting).await else {
-            return Err(TransportError::Timeout { peer, missing: "connect", limit: CONNECT_TIMEOUT, sent: false });
+        let Ok(stream) = timeout(limits.connect, connecting).await else {
+            return Err(TransportError::Timeout { peer, missing: "connect", limit: limits.connect, sent: false });
         };
         let exchange = exchange(TokioIo::new(stream?), origin_form(request, &peer), &peer);
         let Ok(response) = timeout_at(deadline, exchange).await else {
-            return Err(TransportError::Timeout { peer, missing: "answer", limit: TOTAL_TIMEOUT, sent: true });
+            return Err(TransportError::Timeout { peer, missing: "answer", limit: limits.total, sent: true });
         };
         refuse_page(response?, peer)
     }
@@ -288,4 +302,108 @@ fn refuse_page(response: Response<Bytes>, peer: String) -> Result<Response<Bytes
         return Err(TransportError::Page { peer, status: status.as_u16() });
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::{
+        super::fixtures::{Act, Scripted, body, json, plain},
+        *,
+    };
+
+    const HASTY: Limits = Limits { connect: Duration::from_millis(300), total: Duration::from_millis(600) };
+
+    async fn post(transport: &Transport, url: &str) -> Result<Response<Bytes>, TransportError> {
+        let request = Request::builder().method("POST").uri(url).body(Bytes::from_static(b"spent"));
+        transport.call(request.expect("a request")).await
+    }
+
+    fn said(error: &TransportError) -> (TransientKind, bool) {
+        (error.kind(), error.sent())
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_whole_and_the_request_has_a_host() {
+        let server = Scripted::start([json(200, "{}")]).await;
+        let response = post(&plain(), &format!("{}/x?y=1", server.url())).await.expect("an answer");
+        assert_eq!((response.status(), response.body().as_ref()), (StatusCode::OK, &b"{}"[..]));
+        let peer = server.url().trim_start_matches("http://").to_owned();
+        let request = server.requests().await.remove(0);
+        assert!(request.starts_with("POST /x?y=1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains(&format!("host: {peer}\r\n")) && request.ends_with("\r\n\r\nspent"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn what_fails_before_the_request_was_written_was_not_sent() {
+        let closed = Scripted::start([]).await.url();
+        let tls = |server: &Scripted| server.url().replacen("http", "https", 1);
+        let garbage = Scripted::start([Act::Speak(b"220 smtp.example ESMTP\r\n".to_vec())]).await;
+        let mute = Scripted::start([Act::Hang]).await;
+        let hasty = Scripted::start([Act::CloseAtOnce]).await;
+        for (url, kind) in [
+            ("https://no-such-name.invalid/".to_owned(), TransientKind::Dns),
+            (closed, TransientKind::Connect),
+            ("ftp://127.0.0.1/".to_owned(), TransientKind::Connect),
+            (tls(&garbage), TransientKind::Tls),
+            (tls(&mute), TransientKind::Timeout),
+            (tls(&hasty), TransientKind::Disconnected),
+        ] {
+            // A name that does not exist may take its time; nothing else needs any.
+            let patience = if kind == TransientKind::Dns { LIMITS } else { HASTY };
+            let error = post(&plain().limited(patience), &url).await.expect_err("no answer");
+            assert!(said(&error) == (kind, false) || kind == TransientKind::Dns && !error.sent(), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_after_the_request_was_written_may_have_been_acted_upon() {
+        let truncated = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec();
+        for (act, kind) in [
+            (Act::Hang, TransientKind::Timeout),
+            (Act::Drip, TransientKind::Timeout),
+            (Act::Reset, TransientKind::Disconnected),
+            (Act::Close, TransientKind::Disconnected),
+            (Act::Answer(truncated), TransientKind::Disconnected),
+        ] {
+            let name = format!("{act:?}");
+            let server = Scripted::start([act]).await;
+            let error = post(&plain().limited(HASTY), &server.url()).await.expect_err("no answer");
+            assert_eq!(said(&error), (kind, true), "{name}: {error}");
+            assert_eq!(server.requests().await.len(), 1, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_are_refused_and_redirects_not_followed() {
+        let html = "text/html; charset=utf-8";
+        for (act, refused) in [
+            (body(200, html, "<p>Welcome to the airport"), true),
+            (body(200, "text/plain", "  <!doctype html>"), true),
+            (body(302, "application/json", "{}"), true),
+            (body(511, "application/json", "{}"), true),
+            (body(403, html, "<p>blocked"), true),
+            (body(503, html, "<p>Service unavailable"), false),
+            (json(400, "{}"), false),
+        ] {
+            let server = Scripted::start([act]).await;
+            let answer = post(&plain(), &server.url()).await;
+            assert_eq!(answer.is_err(), refused, "{answer:?}");
+            if let Err(error) = answer {
+                assert_eq!(said(&error), (TransientKind::CaptivePortal, false));
+            }
+            assert_eq!(server.requests().await.len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_or_has_no_end_is_malformed() {
+        let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(BODY_LIMIT + 1)).into_bytes();
+        for act in [Act::Answer(b"220 smtp.example ESMTP\r\n\r\n".to_vec()), Act::Answer(endless)] {
+            let server = Scripted::start([act]).await;
+            let error = post(&plain(), &server.url()).await.expect_err("refused");
+            assert_eq!(said(&error), (TransientKind::Malformed, false), "{error}");
+        }
+    }
 }

@@ -302,3 +302,162 @@ impl RawClaims {
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{
+        super::fixtures::{ISSUER, POOL, STRANGER, access_claims, changed, id_claims, settings},
+        *,
+    };
+
+    fn keys() -> KeySet {
+        KeySet::parse(POOL.jwks().as_bytes()).expect("a key set")
+    }
+
+    fn expected(kind: TokenKind) -> Expectation<'static> {
+        Expectation { issuer: ISSUER, client_id: "client", kind, subject: Some("4f1c") }
+    }
+
+    fn verified(jwt: &str, kind: TokenKind) -> Result<Claims, Rejection> {
+        verify(jwt, Signature::VerifiedBy(&keys()), &expected(kind))
+    }
+
+    #[test]
+    fn good_tokens_of_both_kinds_are_read() {
+        let id = verified(&POOL.sign(&id_claims()), TokenKind::Id).expect("good");
+        assert_eq!((id.username.as_str(), id.client_id.as_str()), ("alice", "client"));
+        assert_eq!(id.issued_at, UnixTime::from_secs(1_003_600));
+        assert_eq!(id.auth_time, Some(UnixTime::from_secs(1_000_000)));
+        let access = verified(&POOL.sign(&access_claims()), TokenKind::Access).expect("good");
+        assert_eq!((access.username.as_str(), access.kind), ("alice", TokenKind::Access));
+        // An expired token is the machine's to judge, and so is one from the future.
+        let fraction = changed(id_claims(), "exp", json!(1_003_601.75));
+        let fraction = verified(&POOL.sign(&fraction), TokenKind::Id).expect("good");
+        assert_eq!(fraction.expires_at, UnixTime::from_secs(1_003_601));
+    }
+
+    #[test]
+    fn a_token_that_breaks_a_rule_is_refused() {
+        let claim = |claim, found: &str, expected: &str| Rejection::Claim {
+            claim,
+            found: found.into(),
+            expected: expected.into(),
+        };
+        let id = |name, value| (changed(id_claims(), name, value), TokenKind::Id);
+        let access = |name, value| (changed(access_claims(), name, value), TokenKind::Access);
+        for ((claims, kind), rejection) in [
+            (id("sub", json!("other")), claim("sub", "other", "4f1c")),
+            (id("sub", Value::Null), Rejection::Missing("sub")),
+            (id("iss", json!("https://evil")), claim("iss", "https://evil", ISSUER)),
+            (id("iss", Value::Null), Rejection::Missing("iss")),
+            (id("aud", json!("other")), claim("aud", "other", "client")),
+            (id("aud", json!([])), Rejection::Missing("aud")),
+            (id("aud", Value::Null), Rejection::Missing("aud")),
+            (access("client_id", json!("other")), claim("client_id", "other", "client")),
+            (access("client_id", Value::Null), Rejection::Missing("client_id")),
+            ((access_claims(), TokenKind::Id), claim("token_use", "access", "id")),
+            ((id_claims(), TokenKind::Access), claim("token_use", "id", "access")),
+            (id("token_use", json!("refresh")), claim("token_use", "refresh", "id or access")),
+            (id("token_use", Value::Null), Rejection::Missing("token_use")),
+            (id("exp", Value::Null), Rejection::Missing("exp")),
+            (id("iat", Value::Null), Rejection::Missing("iat")),
+            (id("exp", json!(1_003_600)), Rejection::Times),
+            (id("exp", json!(i64::MIN)), Rejection::Times),
+            (id("exp", json!("soon")), Rejection::Malformed("its claims cannot be read")),
+        ] {
+            assert_eq!(verified(&POOL.sign(&claims), kind), Err(rejection.clone()), "{claims}");
+            // Without the signature every other rule still holds.
+            let signature = Signature::Skipped;
+            assert_eq!(verify(&STRANGER.sign(&claims), signature, &expected(kind)), Err(rejection), "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_signature_that_is_not_the_pools_is_refused() {
+        let claims = id_claims();
+        let header = |alg: &str, kid: &str| json!({ "alg": alg, "kid": kid });
+        let unknown = |kid: &str| Rejection::UnknownKey { key_id: kid.into() };
+        let good = POOL.sign(&claims);
+        let (signed, _) = good.rsplit_once('.').expect("three parts");
+        let borrowed = format!("{signed}.{}", STRANGER.sign(&claims).rsplit('.').next().expect("a signature"));
+        for (jwt, rejection) in [
+            (STRANGER.sign(&claims), unknown("stranger")),
+            (STRANGER.sign_with(&header("RS256", "pool+/="), &claims), Rejection::Signature),
+            (POOL.sign_with(&json!({ "alg": "RS256" }), &claims), unknown("")),
+            (POOL.sign_with(&header("none", "pool+/="), &claims), Rejection::Algorithm),
+            (POOL.sign_with(&header("HS256", "pool+/="), &claims), Rejection::Algorithm),
+            (POOL.sign_with(&header("RS512", "pool+/="), &claims), Rejection::Algorithm),
+            (POOL.sign_with(&json!({}), &claims), Rejection::Algorithm),
+            (format!("{signed}."), Rejection::Signature),
+            (borrowed, Rejection::Signature),
+            (signed.to_owned(), Rejection::Malformed("it has not three parts")),
+            (format!("{good}.x"), Rejection::Malformed("it has not three parts")),
+            (String::new(), Rejection::Malformed("it has not three parts")),
+            ("!.!.!".to_owned(), Rejection::Malformed("its header cannot be read")),
+        ] {
+            assert_eq!(verified(&jwt, TokenKind::Id), Err(rejection), "{jwt}");
+        }
+        assert!(verify(&STRANGER.sign(&claims), Signature::Skipped, &expected(TokenKind::Id)).is_ok());
+    }
+
+    #[test]
+    fn a_stored_session_is_believed_only_with_its_key_set() {
+        use crate::session::{Notes, Origin, Token};
+        let now = Now { wall: UnixTime::from_secs(5000), boot: std::time::Duration::from_secs(7) };
+        let long_ago = Now { wall: UnixTime::from_secs(1), boot: std::time::Duration::from_secs(1) };
+        let jwt = POOL.sign(&id_claims());
+        let mut forged = read_claims(&jwt).expect("claims");
+        forged.expires_at = UnixTime::from_secs(i64::MAX);
+        let session = Session {
+            user_pool_id: "eu-west-1_Example".into(),
+            client_id: "client".into(),
+            subject: "4f1c".into(),
+            username: "alice".into(),
+            refresh_token: "refresh".into(),
+            id_token: Token { jwt: jwt.as_str().into(), claims: forged, received: long_ago },
+            access_token: None,
+            auth_time: None,
+            origin: Origin::Login,
+            device: None,
+            generation: 1,
+            notes: Notes::default(),
+            jwks: Some(POOL.jwks()),
+        };
+        let mut settings = settings("http://127.0.0.1:1");
+        let believed = verify_stored(session.clone(), &settings, now).expect("good");
+        assert_eq!(believed.id_token.claims.expires_at, UnixTime::from_secs(1_007_200));
+        assert_eq!(believed.id_token.received, now);
+
+        let without = Session { jwks: None, ..session.clone() };
+        assert_eq!(verify_stored(without.clone(), &settings, now), Err(Rejection::NoKeys));
+        let others = Session { jwks: Some(STRANGER.jwks()), ..session.clone() };
+        assert!(verify_stored(others, &settings, now).expect_err("refused").wants_keys());
+        let somebody = Session { subject: "other".into(), ..session };
+        assert!(verify_stored(somebody, &settings, now).is_err());
+        settings.verify_signature = false;
+        assert!(verify_stored(without, &settings, now).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_never_believed(at in 0_usize..900, bit in 0_u8..6) {
+            let good = POOL.sign(&id_claims());
+            let mut bytes = good.clone().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            // Base64 has spare bits at the end of a part, which jsonwebtoken and we refuse; no other reading is equal.
+            if let Ok(jwt) = String::from_utf8(bytes) {
+                prop_assert!(verified(&jwt, TokenKind::Id).is_err(), "{at} {bit}");
+            }
+        }
+
+        #[test]
+        fn reading_never_panics(text in ".*") {
+            let _claims = read_claims(&text);
+            let _claims = verified(&text, TokenKind::Id);
+        }
+    }
+}
