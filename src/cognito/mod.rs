@@ -1,9 +1,31 @@
 //! Cognito itself: the calls, the sorting of its errors, the verification of what it sends.
 //!
-//! The only room that knows the AWS SDK.
+//! The only room that knows the AWS SDK. [`issuer`] is the one implementation of [`Issuer`] that dials; everything that
+//! it decides is decided by pure functions beside it: [`classify`] for refusals, [`verify`] for tokens.
+//!
+//! # No token is lost for want of keys
+//!
+//! On a rotating app client a refresh spends the refresh token, so what comes back must be verifiable: the key set is
+//! made sure of *before* the token is spent. Where a token then names a key that the set lacks and the newer set cannot
+//! be had, the failure carries the new refresh token ([`Failure::Rotated`]).
+
+mod dial;
+#[cfg(test)]
+mod fixtures;
+mod sdk;
+
+pub mod classify;
+pub mod egress;
+pub mod issuer;
+pub mod jwks;
+pub mod transport;
+pub mod verify;
 
 use futures_util::future::BoxFuture;
 use http::Uri;
+
+pub use issuer::CognitoIssuer;
+pub use verify::{read_claims, verify_stored};
 
 use crate::{
     secret::Secret,

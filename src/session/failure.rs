@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Outcome;
+use crate::secret::Secret;
 
 /// A refresh that brought no token. Messages hold no secret: Cognito's own words are in them, never a request's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,13 +53,23 @@ pub enum Failure {
         /// Which rule they broke.
         detail: String,
     },
+    /// The refresh failed after Cognito had exchanged the refresh token: the old one is spent, and only this one can
+    /// still bring tokens. It is stored before anything else is tried.
+    #[error("{failure}")]
+    Rotated {
+        /// The refresh token that took the place of the one that was spent.
+        rotated: Secret,
+        /// Why there are no tokens all the same.
+        failure: Box<Failure>,
+    },
 }
 
 impl Failure {
     /// The word of the interface for this failure.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         match self {
+            Self::Rotated { failure, .. } => failure.outcome(),
             Self::Transient { .. } => Outcome::Transient,
             Self::Throttled { .. } => Outcome::Throttled,
             Self::Terminal { .. } | Self::Ambiguous { .. } | Self::Setting { .. } | Self::Unacceptable { .. } => {

@@ -62,13 +62,18 @@ impl State {
     }
 
     pub(super) fn failed(&mut self, now: Now, failure: Failure) {
+        if let Failure::Rotated { rotated, failure } = failure {
+            self.keep_rotated(Some(rotated));
+            return self.failed(now, *failure);
+        }
         let probing = matches!(self.phase, Phase::Refreshing { probing: true });
         self.failures = self.failures.saturating_add(1);
         self.forced.under_way = false;
         self.note_failure(now, &failure);
         match failure {
             Failure::Transient { sent: true, .. } if self.failures == 1 => self.start(now, probing),
-            Failure::Transient { .. } => {
+            // The first was taken out above.
+            Failure::Rotated { .. } | Failure::Transient { .. } => {
                 let pause = schedule::backoff(self.failures, &mut self.dice);
                 self.back_off(now, self.capped_by_token(now, pause), true);
             }

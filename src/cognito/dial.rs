@@ -1,0 +1,187 @@
+//! From a URL to a stream that speaks to whoever it names: name, connection, tunnel, TLS.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::Empty;
+use hyper::{client::conn::http1, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, lookup_host},
+    time::sleep,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    egress::{Egress, Proxy},
+    transport::{TransportError, chain, driven, peer},
+};
+
+/// The next address is tried beside the last when that has not answered by then (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// A byte stream in both directions, whatever it is made of.
+///
+/// A type of its own and no bare box: inside a future the compiler forgets that the box's content is `'static`, and
+/// then cannot prove that a connection over it is `Send`.
+pub(super) struct Stream(Box<dyn Duplex>);
+
+impl Stream {
+    fn new(stream: impl Duplex + 'static) -> Self {
+        Self(Box::new(stream))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Dials by the way out and with the trust that it was made with.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    tls: Arc<rustls::ClientConfig>,
+    egress: Egress,
+}
+
+impl Dialler {
+    /// The protocol is HTTP/1.1, and TLS says so.
+    pub(super) fn new(mut tls: rustls::ClientConfig, egress: Egress) -> Self {
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: Arc::new(tls), egress }
+    }
+
+    /// A stream to the host of `uri`, in TLS where its scheme is `https`.
+    pub(super) async fn connect(&self, uri: &Uri) -> Result<Stream, TransportError> {
+        let stream = match self.egress.proxy(uri) {
+            Some(proxy) => self.tunnel(&proxy, &peer(uri)?).await?,
+            None => Stream::new(dial(uri).await?),
+        };
+        if uri.scheme() == Some(&Scheme::HTTPS) { self.secure(uri, stream).await } else { Ok(stream) }
+    }
+
+    async fn secure(&self, uri: &Uri, stream: Stream) -> Result<Stream, TransportError> {
+        let host = bare_host(uri).to_owned();
+        let name = ServerName::try_from(host.clone());
+        let name = name.map_err(|_| TransportError::Address { uri: uri.to_string() })?;
+        match TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await {
+            Ok(stream) => Ok(Stream::new(stream)),
+            Err(error) => match error.downcast::<rustls::Error>() {
+                Ok(source) => Err(TransportError::Tls { host, source }),
+                Err(error) => Err(TransportError::Disconnected {
+                    peer: peer(uri)?,
+                    problem: format!("during the TLS handshake: {error}"),
+                    sent: false,
+                }),
+            },
+        }
+    }
+
+    /// A tunnel to `to`, opened by `proxy` (RFC 9110 §9.3.6).
+    async fn tunnel(&self, proxy: &Proxy, to: &str) -> Result<Stream, TransportError> {
+        if !matches!(proxy.uri.scheme_str(), Some("http" | "https")) {
+            return Err(no_tunnel(proxy, to, "only http:// and https:// proxies can be used".into()));
+        }
+        let tcp = Stream::new(dial(&proxy.uri).await?);
+        let secure = proxy.uri.scheme() == Some(&Scheme::HTTPS);
+        let stream = if secure { self.secure(&proxy.uri, tcp).await? } else { tcp };
+        match open_tunnel(stream, to, proxy.authorization.clone()).await {
+            Ok(upgraded) => Ok(Stream::new(TokioIo::new(upgraded))),
+            Err(problem) => Err(no_tunnel(proxy, to, problem)),
+        }
+    }
+}
+
+fn no_tunnel(proxy: &Proxy, to: &str, problem: String) -> TransportError {
+    let proxy = proxy.uri.authority().map(ToString::to_string).unwrap_or_default();
+    TransportError::Proxy { proxy, peer: to.to_owned(), problem }
+}
+
+/// Asks for the tunnel; an error says what came instead.
+async fn open_tunnel(stream: Stream, to: &str, authorization: Option<HeaderValue>) -> Result<Upgraded, String> {
+    let mut request = Request::builder().method(Method::CONNECT).uri(to).header(header::HOST, to);
+    if let Some(authorization) = authorization {
+        request = request.header(header::PROXY_AUTHORIZATION, authorization);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let said = |error: hyper::Error| chain(&error);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    let opening = async move {
+        let response = sender.send_request(request).await.map_err(said)?;
+        match response.status() {
+            status if status.is_success() => hyper::upgrade::on(response).await.map_err(said),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err("it wants a user name and password in HTTPS_PROXY (407)".into())
+            }
+            status => Err(format!("it answered {status}")),
+        }
+    };
+    driven(opening, connection.with_upgrades()).await
+}
+
+/// The host of `uri` as TLS and the resolver want it: an IPv6 address without its brackets.
+fn bare_host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// A connection to the host of `uri`, whichever of its addresses answers first.
+async fn dial(uri: &Uri) -> Result<TcpStream, TransportError> {
+    let peer = peer(uri)?;
+    let addresses = lookup_host(&peer).await;
+    let addresses: Vec<_> =
+        addresses.map_err(|source| TransportError::Dns { host: bare_host(uri).to_owned(), source })?.collect();
+    let stream = race(addresses).await.map_err(|source| TransportError::Connect { peer, source })?;
+    // A request is one write; waiting for more would only delay it. Where the option is refused nothing is lost.
+    drop(stream.set_nodelay(true));
+    Ok(stream)
+}
+
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut untried = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    loop {
+        match untried.next() {
+            Some(address) => attempts.push(TcpStream::connect(address)),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            },
+            () = sleep(STAGGER), if untried.len() > 0 => {}
+        }
+    }
+}
