@@ -1,1 +1,305 @@
-//! Not written yet.
+//! The configuration: `proxy.toml`, the environment and the flags, judged as a whole.
+//!
+//! Owns the file's grammar and every rule that can be checked without the network; knows every room's settings, and no
+//! room knows it. Layering is flag over environment over file over default, key by key.
+//!
+//! The layers are read here rather than by a general library: each value keeps the bytes that it was written in, lists
+//! in variables are TOML, and one load reports every mistake instead of the first.
+
+mod diagnostic;
+mod environment;
+mod file;
+mod kinds;
+mod layers;
+mod locate;
+mod mask;
+mod node;
+mod not_yet;
+mod problem;
+mod resolve;
+mod secret_file;
+mod units;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use diagnostic::{Diagnostic, Error, Excerpt, Location};
+pub use environment::Environment;
+pub use layers::Effective;
+
+use self::{
+    diagnostic::FileText,
+    file::File,
+    layers::{Layers, Reader},
+    locate::Located,
+    node::{Node, Place, Value},
+    resolve::Context,
+};
+use crate::{cognito, current, guard, listen, proxy, server, session, signin, store, warn};
+
+/// A configuration that has been found sound, with what each room is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The profile: names the store, the sockets and the unit.
+    pub profile: String,
+    /// The file that was read, absolute; `None` where the environment said it all.
+    pub file: Option<PathBuf>,
+    /// Where the control socket and the locks lie. Not made yet.
+    pub runtime_dir: PathBuf,
+    /// `[cognito]`, `[verify]`.
+    pub cognito: cognito::Settings,
+    /// `[cognito]`, for a sign-in by browser.
+    pub signin: signin::Settings,
+    /// `[listen]`.
+    pub listen: listen::Settings,
+    /// `[upstream]`, `[inject]`, `[[route]]`.
+    pub proxy: proxy::Settings,
+    /// `[refresh]`, `[session]`, `[warn] before`.
+    pub session: session::Settings,
+    /// `[refresh] wait`, `[session] hold`.
+    pub current: current::Settings,
+    /// `[warn]`.
+    pub warn: warn::Settings,
+    /// `[guard]`.
+    pub guard: guard::Settings,
+    /// `[store]`.
+    pub store: store::Settings,
+    /// `[limits]`, `[runtime] drain_timeout`, `[log] access`.
+    pub server: server::Settings,
+    /// `runtime.workers`; 0 is one per core, at most 4.
+    pub workers: usize,
+    /// `[log]`.
+    pub log: Log,
+    /// What has to be announced at every start, one sentence each.
+    pub notices: Vec<String>,
+    /// Every key with its value and its origin, in the order of the file. Holds no secret.
+    pub effective: Vec<Effective>,
+}
+
+/// `[log]`, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `level`.
+    pub level: LogLevel,
+    /// `format`.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What has gone wrong for good.
+    Error,
+    /// What a person should look at.
+    Warn,
+    /// One line a change of state.
+    Info,
+    /// What led to it.
+    Debug,
+    /// Everything of this program's own; never a body or a token.
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// By where standard error leads.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+    /// The journal's own protocol, with fields.
+    Journald,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// A variable.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// A flag.
+    Flag {
+        /// As it is typed.
+        flag: String,
+    },
+    /// It follows from something else.
+    Derived {
+        /// The key, or what it is called.
+        from: String,
+    },
+}
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// Flags that set keys.
+    pub overrides: Vec<Override>,
+}
+
+/// A flag that sets a key.
+#[derive(Clone, Debug)]
+pub struct Override {
+    flag: &'static str,
+    key: &'static str,
+    value: Value,
+}
+
+impl Override {
+    /// `flag` sets `key` to `text`, which is read by the key's type.
+    #[must_use]
+    pub fn text(flag: &'static str, key: &'static str, text: impl Into<String>) -> Self {
+        Self { flag, key, value: Value::Bare(text.into()) }
+    }
+
+    /// `flag` was given once or more, and sets a list.
+    #[must_use]
+    pub fn list(flag: &'static str, key: &'static str, items: impl IntoIterator<Item = String>) -> Self {
+        let place = Place::Flag(flag);
+        let items = items.into_iter().map(|item| Node { value: Value::String(item), place: place.clone() }).collect();
+        Self { flag, key, value: Value::Array(items) }
+    }
+}
+
+impl Config {
+    /// Finds, reads and judges the configuration.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with its place and its mending.
+    pub fn load(request: &Request, environment: &Environment) -> Result<Self, Error> {
+        let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
+        let located =
+            locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
+        let text = match &located.file {
+            Some(path) => Some(FileText { path: path.clone(), text: read(path)? }),
+            None => None,
+        };
+        let (variables, mut problems) = environment.settings();
+        let entries = text.as_ref().map(|file| node::parse_document(&file.text)).transpose();
+        let entries = entries.map(Option::unwrap_or_default).map_err(|problem| {
+            problems.insert(0, problem);
+            let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text.as_ref()));
+            Error::new(located.collect())
+        })?;
+        let flags = request
+            .overrides
+            .iter()
+            .map(|one| (one.key.to_owned(), Node { value: one.value.clone(), place: Place::Flag(one.flag) }));
+        let layers = Layers { file: entries, environment: variables, flags: flags.collect() };
+        let mut reader = Reader::new(&layers, text.as_ref());
+        for problem in problems {
+            reader.push(problem);
+        }
+        judge(reader, &located, environment)
+    }
+
+    /// The sections that differ from `new` and take effect only at a restart.
+    #[must_use]
+    pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
+        let values = |config: &Self, section: &str| -> Vec<_> {
+            let below = format!("{section}.");
+            let keys = config.effective.iter().filter(|effective| effective.key.starts_with(&below));
+            keys.map(|effective| (effective.key.clone(), effective.value.clone())).collect()
+        };
+        ["listen", "runtime", "store"]
+            .into_iter()
+            .filter(|section| values(self, section) != values(new, section))
+            .collect()
+    }
+
+    /// Where the effective value of `section.key` came from.
+    #[must_use]
+    pub fn origin_of(&self, key: &str) -> Option<&Origin> {
+        self.effective.iter().find(|effective| effective.key == key).map(|effective| &effective.origin)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    locate::read(path).map_err(|problem| {
+        let mut diagnostic = Diagnostic::locate(problem, None);
+        diagnostic.location = Location::WholeFile(path.to_owned());
+        Error::new(vec![diagnostic])
+    })
+}
+
+/// Reads every key, resolves every section, and puts the sound whole together.
+fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -> Result<Config, Error> {
+    let file = File::read(&mut reader);
+    if located.file.is_none() {
+        locate::missing(&mut reader, &file, located, environment);
+    }
+    let (default_store, runtime_dir) = locate::places(located, environment);
+    let mut context = Context { reader: &mut reader, environment, file: located.file.as_deref(), notices: Vec::new() };
+    let context = &mut context;
+    let cognito = resolve::cognito::resolve(context, &file.cognito, &file.verify);
+    let validity = resolve::cognito::validity(context, &file.cognito);
+    let signin = resolve::cognito::signin(context, &file.cognito);
+    let listen = resolve::listen::resolve(context, &file.listen, &file.guard);
+    let upstream = resolve::upstream::resolve(context, &file.upstream, &listen);
+    let inject = resolve::route::inject(context, &file.inject);
+    let defaults = upstream.as_ref().zip(inject.as_ref());
+    let routes = resolve::route::routes(context, &file.routes, &file.upstream, &listen, defaults);
+    let kinds = inject.as_ref().map(|inject| resolve::session::kinds(inject, routes.as_deref().unwrap_or_default()));
+    let ids = cognito.as_ref().map_or(("", ""), |pool| (pool.user_pool_id.as_str(), pool.client_id.as_str()));
+    let session = resolve::session::resolve(context, &file, ids, kinds.unwrap_or_default(), validity);
+    let current = resolve::session::current(context, &file);
+    let warn = resolve::session::warn(context, &file.warn);
+    let guard = resolve::guard::resolve(context, &file.guard);
+    let store = resolve::limits::store(context, &file.store, default_store);
+    let server = resolve::limits::resolve(context, &file);
+    let workers = resolve::limits::workers(context, &file.runtime);
+    let notices = std::mem::take(&mut context.notices);
+    not_yet::check(&mut reader);
+    let runtime_dir = runtime_dir.or_else(|| match &store {
+        Some(store::Settings::File { path }) => path.parent().map(Path::to_owned),
+        None => None,
+    });
+    let (effective, diagnostics) = reader.finish();
+    let (true, Some(cognito), Some(upstream), Some(inject), Some(routes), Some(store), Some(runtime_dir)) =
+        (diagnostics.is_empty(), cognito, upstream, inject, routes, store, runtime_dir)
+    else {
+        return Err(Error::new(diagnostics));
+    };
+    let default_route = proxy::Route { path: "/".into(), upstream, inject: Some(inject), strip_prefix: false };
+    let session_header = file.warn.response_header.value.0 == kinds::Switch::On;
+    Ok(Config {
+        profile: located.profile.clone(),
+        file: located.file.clone(),
+        runtime_dir,
+        cognito,
+        signin,
+        listen,
+        proxy: proxy::Settings { routes, default_route, session_header },
+        session,
+        current,
+        warn,
+        guard,
+        store,
+        server,
+        workers,
+        log: Log { level: file.log.level.value.0, format: file.log.format.value.0 },
+        notices,
+        effective,
+    })
+}

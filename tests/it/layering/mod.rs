@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use source::{paths_after, shipped};
+use source::{Shipped, paths_after, shipped};
 
 /// A file that is longer hides a second noun.
 const MAX_LINES: usize = 500;
@@ -178,21 +178,32 @@ fn ranks_in(documentation: &str) -> BTreeMap<String, usize> {
     ranks
 }
 
-/// Every file of `src` but the crate's two roots, which name everything.
+/// Every file of `src` but the crate's two roots, which name everything, and but test modules.
 fn files() -> Vec<File> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files: Vec<_> = rust_files(&source)
-        .into_iter()
-        .map(|path| {
-            let code = shipped(&fs::read_to_string(&path).expect("a source file"));
-            let below = path.strip_prefix(&source).expect("below src");
-            let parts: Vec<_> = below.iter().map(|part| part.to_str().expect("plain names")).collect();
-            File { path: parts.join("/"), code }
-        })
-        .filter(|file| !["lib.rs", "main.rs"].contains(&file.path.as_str()))
-        .collect();
+    let mut files = Vec::new();
+    let mut tests = Vec::new();
+    for path in rust_files(&source) {
+        let Shipped { code, test_files } = shipped(&fs::read_to_string(&path).expect("a source file"));
+        let below = path.strip_prefix(&source).expect("below src");
+        tests.extend(test_files.iter().map(|name| modules_of(below).join(name)));
+        files.push((below.to_owned(), code));
+    }
+    files.retain(|(path, _)| !is_root(path) && !tests.iter().any(|test| path.with_extension("").starts_with(test)));
     assert!(!files.is_empty(), "no sources below {}", source.display());
-    files
+    let slashed =
+        |path: &Path| path.iter().map(|part| part.to_str().expect("plain names")).collect::<Vec<_>>().join("/");
+    files.into_iter().map(|(path, code)| File { path: slashed(&path), code }).collect()
+}
+
+fn is_root(path: &Path) -> bool {
+    [Path::new("lib.rs"), Path::new("main.rs")].contains(&path)
+}
+
+/// The folder that holds a file's own modules.
+fn modules_of(path: &Path) -> PathBuf {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if is_root(path) || path.ends_with("mod.rs") { folder.to_owned() } else { path.with_extension("") }
 }
 
 /// The Rust files below a folder, in order; none where there is no such folder.
@@ -216,7 +227,7 @@ mod rules {
     use super::*;
 
     fn file(path: &str, code: &str) -> File {
-        File { path: path.to_owned(), code: shipped(code) }
+        File { path: path.to_owned(), code: shipped(code).code }
     }
 
     fn house() -> BTreeMap<String, usize> {
@@ -255,6 +266,15 @@ mod rules {
         assert!(house("use super::Settings;").is_empty());
         assert_eq!(house("use super::a::A;"), ["proxy: a -> b -> a"]);
         assert_eq!(house("use crate::proxy::{a::A};"), ["proxy: a -> b -> a"]);
+    }
+
+    #[test]
+    fn a_module_of_its_own_file_is_found_where_rust_looks_for_it() {
+        let folder = |path| modules_of(Path::new(path)).display().to_string();
+        assert_eq!(folder("lib.rs"), "");
+        assert_eq!(folder("clock.rs"), "clock");
+        assert_eq!(folder("guard/mod.rs"), "guard");
+        assert_eq!(folder("guard/check.rs"), "guard/check");
     }
 
     #[test]

@@ -1,13 +1,58 @@
 //! Just enough of Rust's grammar to know what a file imports: which text is code, and what a `use` tree names.
 
-/// The code of a file without comments, without what its strings hold, and without its test module, which stands last.
-pub(super) fn shipped(source: &str) -> String {
+/// A file without what is not shipped.
+pub(super) struct Shipped {
+    /// Without comments, without what strings hold, and without `#[cfg(test)]` modules.
+    pub(super) code: String,
+    /// The test modules that are files of their own (`#[cfg(test)] mod tests;`).
+    pub(super) test_files: Vec<String>,
+}
+
+/// Takes out of a file what is not shipped.
+pub(super) fn shipped(source: &str) -> Shipped {
+    const MARK: &str = "#[cfg(test)]";
+    let mut shipped = Shipped { code: String::new(), test_files: Vec::new() };
     let code = code_of(source);
-    match code.match_indices("#[cfg(test)]").find(|(at, mark)| code[at + mark.len()..].trim_start().starts_with("mod "))
-    {
-        Some((at, _)) => code[..at].to_owned(),
-        None => code,
+    let mut rest = code.as_str();
+    while let Some((before, item)) = rest.split_once(MARK) {
+        shipped.code.push_str(before);
+        rest = match test_module(item) {
+            Some((Some(name), after)) => {
+                shipped.test_files.push(name.to_owned());
+                after
+            }
+            Some((None, after)) => after,
+            // Some other item for tests: it stays, and so do the rules for what it imports.
+            None => item,
+        };
     }
+    shipped.code.push_str(rest);
+    shipped
+}
+
+/// What follows a module, and its name where it is a file of its own; None where no module begins here.
+fn test_module(item: &str) -> Option<(Option<&str>, &str)> {
+    let after_visibility =
+        item.find("mod ").filter(|at| item[..*at].trim().is_empty() || is_visibility(&item[..*at]))?;
+    let name = &item[after_visibility + "mod ".len()..];
+    let end = name.find([';', '{'])?;
+    if name[end..].starts_with(';') {
+        return Some((Some(name[..end].trim()), &name[end + 1..]));
+    }
+    let mut depth = 0_usize;
+    for (at, next) in name[end..].char_indices() {
+        match next {
+            '{' => depth += 1,
+            '}' if depth == 1 => return Some((None, &name[end + at + 1..])),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    Some((None, ""))
+}
+
+fn is_visibility(text: &str) -> bool {
+    text.trim().starts_with("pub") && !text.contains([';', '{', '}', '='])
 }
 
 /// The source with comments taken out, and literals emptied of their content.
@@ -148,6 +193,15 @@ fn only_code_is_code() {
     ] {
         assert_eq!(code_of(source), code, "{source}");
     }
+}
+
+#[test]
+fn test_modules_are_not_shipped_wherever_they_stand() {
+    let source = "a;\n#[cfg(test)]\nmod tests;\nb;\n#[cfg(test)]\npub(crate) mod fixtures;\n#[cfg(test)]\nfn c() {}\n\
+                  #[cfg(test)]\nmod d { fn e() { \"}\" } }\nf;";
+    let Shipped { code, test_files } = shipped(source);
+    assert_eq!(code.split_whitespace().collect::<Vec<_>>().join(" "), "a; b; fn c() {} f;");
+    assert_eq!(test_files, ["tests", "fixtures"]);
 }
 
 #[test]

@@ -1,0 +1,313 @@
+//! The layers, flag over environment over file over default, and reading one key through them.
+//!
+//! Owns the search for keys that nobody knows. Keeps going after a mistake, so that one load finds them all.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Origin,
+    diagnostic::{Diagnostic, FileText, Location},
+    file::SECTIONS,
+    kinds::FromNode,
+    node::{Entry, Node, Place, Value},
+    problem::{Problem, nearest},
+};
+
+/// A key of a section, with its default as TOML text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    pub(super) default: Option<&'static str>,
+}
+
+/// What each layer says, before any of it has a type.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// The root table of the file.
+    pub(super) file: Vec<Entry>,
+    /// `section.key` of each variable that is set.
+    pub(super) environment: BTreeMap<String, Node>,
+    /// `section.key` of each flag that was given.
+    pub(super) flags: BTreeMap<String, Node>,
+}
+
+/// Where a key is looked up: in a section, or in one route.
+#[derive(Clone, Debug)]
+pub(super) enum Scope<'a> {
+    Section(&'static str),
+    Route { index: usize, entries: &'a [Entry], place: Place },
+}
+
+/// A key's value with its origin.
+#[derive(Clone, Debug)]
+pub(super) struct Setting<T> {
+    /// `section.key`, or `route[N].key`.
+    pub(super) key: String,
+    pub(super) value: T,
+    /// Where it was written.
+    pub(super) place: Place,
+    /// Where to point at when it is missing: its section's header.
+    pub(super) section: Place,
+    /// Whether it could be read; the value is the default where not, and no rule should be judged by it.
+    pub(super) sound: bool,
+}
+
+/// One effective value, as `check --explain` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// `section.key`.
+    pub key: String,
+    /// As TOML; `None` where the key is not set and has no default.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Reads keys, and remembers every mistake and every effective value.
+pub(super) struct Reader<'a> {
+    layers: &'a Layers,
+    file: Option<&'a FileText>,
+    problems: Vec<Problem>,
+    effective: Vec<Effective>,
+}
+
+impl<T> Setting<T> {
+    /// Whether somebody set it.
+    pub(super) fn is_set(&self) -> bool {
+        self.place != Place::Unset
+    }
+
+    /// A mistake in this key.
+    pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem::new(message).at(self.place.clone()).at(self.section.clone()).key(self.key.clone())
+    }
+}
+
+impl Layers {
+    fn section(&self, name: &str) -> Option<&Entry> {
+        self.file.iter().find(|entry| entry.key == name)
+    }
+
+    /// The value of `key` in the uppermost layer that has one.
+    fn find(&self, scope: &Scope<'_>, name: &str) -> Option<&Node> {
+        let section = match scope {
+            Scope::Route { .. } => return None,
+            Scope::Section(section) => *section,
+        };
+        let full = format!("{section}.{name}");
+        self.flags.get(&full).or_else(|| self.environment.get(&full)).or_else(|| {
+            let Value::Table(entries) = &self.section(section)?.node.value else { return None };
+            entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
+        })
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `layers`, which looks for unknown keys first.
+    pub(super) fn new(layers: &'a Layers, file: Option<&'a FileText>) -> Self {
+        let mut reader = Self { layers, file, problems: Vec::new(), effective: Vec::new() };
+        for entry in &layers.file {
+            reader.check_section(entry);
+        }
+        reader
+    }
+
+    /// The routes of the uppermost layer that has any.
+    pub(super) fn routes(&mut self) -> Vec<Scope<'a>> {
+        let layers = self.layers;
+        let Some(node) = layers.environment.get("route").or_else(|| layers.section("route").map(|entry| &entry.node))
+        else {
+            return Vec::new();
+        };
+        let Value::Array(items) = &node.value else { return Vec::new() };
+        let scopes: Vec<_> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| match &item.value {
+                Value::Table(entries) => Some(Scope::Route { index, entries, place: item.place.clone() }),
+                _ => None,
+            })
+            .collect();
+        if scopes.len() < items.len() {
+            self.push(
+                Problem::new("must be a list of tables")
+                    .fix(r#"write [{ path = "/mcp", token = "access" }]"#)
+                    .at(node.place.clone())
+                    .key("route"),
+            );
+        }
+        if matches!(node.place, Place::Environment(_)) {
+            for scope in &scopes {
+                if let Scope::Route { index, entries, .. } = scope {
+                    self.check_keys("route", &format!("route[{index}]"), entries);
+                }
+            }
+        }
+        scopes
+    }
+
+    /// Reads one key.
+    pub(super) fn read<T: FromNode>(&mut self, scope: &Scope<'a>, key: &Key) -> Setting<T> {
+        let (full, node, section) = match scope {
+            Scope::Section(section) => (
+                format!("{section}.{}", key.name),
+                self.layers.find(scope, key.name),
+                self.layers.section(section).map_or(Place::Unset, |entry| entry.node.place.clone()),
+            ),
+            Scope::Route { index, entries, place } => (
+                format!("route[{index}].{}", key.name),
+                entries.iter().find(|entry| entry.key == key.name).map(|entry| &entry.node),
+                place.clone(),
+            ),
+        };
+        let place = node.map_or(Place::Unset, |node| node.place.clone());
+        let read = node.map(T::from_node).transpose();
+        let sound = read.is_ok();
+        let value = read.unwrap_or_else(|problem| {
+            self.push(problem.at(place.clone()).key(full.clone()));
+            None
+        });
+        let shown = node.map(ToString::to_string).or_else(|| key.default.map(ToOwned::to_owned));
+        self.effective.push(Effective { key: full.clone(), value: shown, origin: self.origin(&place) });
+        Setting { key: full, value: value.unwrap_or_else(|| default_of(key)), place, section, sound }
+    }
+
+    /// Remembers a mistake.
+    pub(super) fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Remembers a mistake in place of all that was said about its key.
+    pub(super) fn replace(&mut self, problem: Problem) {
+        self.problems.retain(|other| other.key != problem.key);
+        self.problems.push(problem);
+    }
+
+    /// Where `section.key` was written, and what, as TOML; `None` where nobody set it.
+    pub(super) fn written(&self, key: &str) -> Option<(Place, String)> {
+        let (section, name) = key.split_once('.')?;
+        let (section, _) = SECTIONS.iter().find(|(known, _)| *known == section)?;
+        let node = self.layers.find(&Scope::Section(section), name)?;
+        Some((node.place.clone(), node.to_string()))
+    }
+
+    /// States what follows from other keys, in place of "not set".
+    pub(super) fn derive(&mut self, key: &str, value: String, from: &str) {
+        if let Some(effective) = self.effective.iter_mut().find(|effective| effective.key == key)
+            && effective.value.is_none()
+        {
+            effective.value = Some(value);
+            effective.origin = Origin::Derived { from: from.to_owned() };
+        }
+    }
+
+    /// Everything that was found, mistakes in the order of the file.
+    pub(super) fn finish(self) -> (Vec<Effective>, Vec<Diagnostic>) {
+        let mut problems = self.problems;
+        problems.sort_by_key(|problem| match &problem.place {
+            Place::File(span) => (1, span.start),
+            Place::Unset => (0, 0),
+            Place::Environment(_) => (2, 0),
+            Place::Flag(_) => (3, 0),
+        });
+        problems.dedup();
+        let file = self.file;
+        (self.effective, problems.into_iter().map(|problem| Diagnostic::locate(problem, file)).collect())
+    }
+
+    fn origin(&self, place: &Place) -> Origin {
+        let diagnostic = Diagnostic::locate(Problem::new("").at(place.clone()), self.file);
+        match diagnostic.location {
+            Location::File { path, line, column, .. } => Origin::File { path, line, column },
+            Location::Environment(name) => Origin::Environment { variable: name },
+            Location::Flag(flag) => Origin::Flag { flag },
+            Location::Nowhere | Location::WholeFile(_) => Origin::Default,
+        }
+    }
+
+    fn check_section(&mut self, entry: &Entry) {
+        let Some((section, _)) = SECTIONS.iter().find(|(section, _)| *section == entry.key) else {
+            return self.push(unknown_section(entry));
+        };
+        let misshapen = |message: String, fix: String| {
+            Problem::new(message).fix(fix).at(entry.place.clone()).at(entry.node.place.clone()).key(*section)
+        };
+        match (&entry.node.value, *section == "route") {
+            (Value::Table(entries), false) => self.check_keys(section, section, entries),
+            (Value::Array(routes), true) => {
+                for (index, route) in routes.iter().enumerate() {
+                    if let Value::Table(entries) = &route.value {
+                        self.check_keys(section, &format!("route[{index}]"), entries);
+                    }
+                }
+            }
+            (_, true) => {
+                self.push(misshapen("is a list of tables".into(), "write [[route]], in double brackets".into()))
+            }
+            (_, false) => self
+                .push(misshapen("is a section, not a value".into(), format!("write [{section}], and its keys below"))),
+        }
+    }
+
+    fn check_keys(&mut self, section: &str, prefix: &str, entries: &[Entry]) {
+        let keys = keys_of(section);
+        for entry in entries.iter().filter(|entry| keys.iter().all(|key| key.name != entry.key)) {
+            let problem = unknown_key(section, &entry.key).key(format!("{prefix}.{}", entry.key));
+            self.push(problem.at(entry.place.clone()).at(entry.node.place.clone()));
+        }
+    }
+}
+
+/// The keys of a section; none where there is no such section.
+pub(super) fn keys_of(section: &str) -> &'static [Key] {
+    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// Why `name` is no key of `section`, and what it may have been meant to be.
+pub(super) fn unknown_key(section: &str, name: &str) -> Problem {
+    if section == "cognito" && name.eq_ignore_ascii_case("client_secret") {
+        return Problem::new("cannot stand in the configuration, which others may read")
+            .fix("put the secret alone into a file with mode 0600, and name that: client_secret_file = \"/path\"");
+    }
+    let problem = Problem::new("is not a key that this version knows");
+    if let Some(near) = nearest(name, keys_of(section).iter().map(|key| key.name)) {
+        return problem.fix(format!("did you mean `{near}`?"));
+    }
+    let home = SECTIONS.iter().find(|(_, keys)| keys.iter().any(|key| key.name == name));
+    let listed = || keys_of(section).iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
+    match home {
+        Some((home, _)) => problem.fix(format!("`{name}` belongs to [{home}]")),
+        None => problem.fix(format!("the keys of [{section}] are {}", listed())),
+    }
+}
+
+fn unknown_section(entry: &Entry) -> Problem {
+    let name = entry.key.as_str();
+    let names = || SECTIONS.iter().map(|(section, _)| *section);
+    let problem = |message: &str| Problem::new(message).at(entry.place.clone()).at(entry.node.place.clone()).key(name);
+    if !matches!(entry.node.value, Value::Table(_) | Value::Array(_))
+        && let Some((home, _)) = SECTIONS.iter().find(|(_, keys)| keys.iter().any(|key| key.name == name))
+    {
+        return problem("stands outside of its section").fix(format!("put it below [{home}]"));
+    }
+    let unknown = problem("is not a section that this version knows");
+    match nearest(name, names()) {
+        Some("route") => unknown.fix("did you mean [[route]]?"),
+        Some(near) => unknown.fix(format!("did you mean [{near}]?")),
+        None => unknown.fix(format!("the sections are {}", names().collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// The default of `key`.
+#[expect(clippy::expect_used, reason = "a test reads the default of every key")]
+fn default_of<T: FromNode>(key: &Key) -> T {
+    match key.default {
+        None => T::unset().expect("a key without a default is an Option"),
+        Some(text) => {
+            let bare = Node { value: Value::Bare(text.to_owned()), place: Place::Unset };
+            let node = bare.as_toml().expect("a default is TOML");
+            T::from_node(&node).expect("a default has the type of its key")
+        }
+    }
+}
