@@ -5,13 +5,13 @@ use http::HeaderName;
 use super::{Context, is_visible, placed};
 use crate::{
     config::{file, kinds::Item, layers::Setting, problem::Problem, url},
-    guard::Settings,
+    guard::{ClientKey, HostPattern, Origin, Settings, UserSpec},
 };
 
 /// Resolves `[guard]`.
 pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Guard) -> Settings {
-    let hosts = list(context, &file.hosts, host);
-    let origins = list(context, &file.origins, origin);
+    let hosts = list(context, &file.hosts, |text| parsed(&host(text)?, HostPattern::parse));
+    let origins = list(context, &file.origins, |text| parsed(&origin(text)?, Origin::parse));
     let users = file.users.value.iter().map(|item| Item { value: item.value.0.clone(), node: item.node.clone() });
     let users = Setting {
         key: file.users.key.clone(),
@@ -20,8 +20,15 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Gua
         section: file.users.section.clone(),
         sound: file.users.sound,
     };
-    let users = list(context, &users, user);
-    let client_key = context.secret(&file.client_key_file);
+    let users = list(context, &users, |text| parsed(&user(text)?, UserSpec::parse));
+    let client_key = context.secret(&file.client_key_file).and_then(|content| {
+        ClientKey::parse(&content)
+            .map_err(|error| {
+                let problem = file.client_key_file.problem(format!("names a file that holds no key: {error}"));
+                context.push(problem.fix("put one line of letters and digits into it: openssl rand -hex 32"));
+            })
+            .ok()
+    });
     let require_header = file.require_header.value.as_ref().and_then(|text| {
         let name = HeaderName::from_bytes(text.as_bytes());
         if name.is_err() {
@@ -34,12 +41,12 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Gua
 }
 
 /// Every item through `check`, each mistake at its own place.
-fn list(
+fn list<T: PartialEq>(
     context: &mut Context<'_, '_>,
     setting: &Setting<Vec<Item<String>>>,
-    check: impl Fn(&str) -> Result<String, Problem>,
-) -> Vec<String> {
-    let mut sound: Vec<String> = Vec::new();
+    check: impl Fn(&str) -> Result<T, Problem>,
+) -> Vec<T> {
+    let mut sound: Vec<T> = Vec::new();
     for item in &setting.value {
         let checked = check(&item.value).and_then(|value| {
             if sound.contains(&value) {
@@ -53,6 +60,11 @@ fn list(
         }
     }
     sound
+}
+
+/// What the guard itself makes of a text that reads well.
+fn parsed<T, E: std::error::Error>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Problem> {
+    parse(text).map_err(|error| Problem::new(format!("lists {text:?}: {error}")))
 }
 
 /// HOST or HOST:PORT, in lower case and without a final dot, as requests are compared.
