@@ -1,1 +1,134 @@
-//! Not written yet.
+//! What the proxy says about itself: health, metrics, status, and the control socket of its owner.
+//!
+//! Owns what is answered, not who may ask: on TCP a [`crate::guard::Guard`] at [`crate::guard::Post::Admin`] stands
+//! before it, and the control socket admits its owner and root. No token ever leaves over TCP, since nothing that
+//! [`Admin`] answers with holds one.
+
+mod answer;
+pub mod client;
+pub mod control;
+#[cfg(test)]
+mod fixtures;
+mod page;
+mod wire;
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, request::Parts};
+
+use crate::{
+    current::CurrentToken,
+    session::{TokenKind, status::Facts},
+};
+
+pub use wire::{IssuedToken, Problem, Reloaded};
+
+/// What `/readyz` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// The token kinds that some route injects.
+    pub kinds: Vec<TokenKind>,
+    /// Whether tokens are fetched when they are wanted (`refresh.mode = "on-demand"`): then one that can be had will do.
+    pub on_demand: bool,
+}
+
+/// What only the whole program knows about itself.
+pub trait Vitals: Send + Sync + fmt::Debug {
+    /// Whether its loops turn.
+    fn is_alive(&self) -> bool;
+
+    /// Whether it is going down.
+    fn is_stopping(&self) -> bool;
+
+    /// The document of `/metrics` (OpenMetrics 1.0), for these facts and this number of held requests.
+    fn metrics(&self, facts: &Facts, held: u64) -> String;
+}
+
+/// The pages of the admin listener, which the control socket serves too.
+#[derive(Debug)]
+pub struct Admin {
+    current: CurrentToken,
+    readiness: ArcSwap<Readiness>,
+    vitals: Arc<dyn Vitals>,
+}
+
+/// What can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Livez,
+    Readyz,
+    Metrics,
+    Status,
+    StatusJson,
+}
+
+impl Page {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/livez" => Self::Livez,
+            "/readyz" => Self::Readyz,
+            "/metrics" => Self::Metrics,
+            "/status" => Self::Status,
+            "/status.json" => Self::StatusJson,
+            _ => return None,
+        })
+    }
+}
+
+impl Admin {
+    /// The pages about the session in `current`.
+    #[must_use]
+    pub fn new(current: CurrentToken, readiness: Readiness, vitals: Arc<dyn Vitals>) -> Self {
+        Self { current, readiness: ArcSwap::from_pointee(readiness), vitals }
+    }
+
+    /// Replaces what `/readyz` asks for, at a reload.
+    pub fn reconfigure(&self, readiness: Readiness) {
+        self.readiness.store(Arc::new(readiness));
+    }
+
+    /// The answer to a request with this head. Never dials anybody and never waits.
+    #[must_use]
+    pub fn answer(&self, head: &Parts) -> Response<Bytes> {
+        let Some(page) = Page::at(head.uri.path()) else {
+            return answer::not_found(head.uri.path());
+        };
+        match head.method {
+            Method::GET => self.page(page),
+            Method::HEAD => answer::without_body(self.page(page)),
+            _ => answer::method_not_allowed("GET, HEAD"),
+        }
+    }
+
+    fn page(&self, page: Page) -> Response<Bytes> {
+        match page {
+            Page::Livez if self.vitals.is_alive() => answer::text("ok\n"),
+            Page::Livez => answer::code_alone("stalled"),
+            Page::Readyz => self.readyz(),
+            Page::Metrics => {
+                let snapshot = self.current.snapshot();
+                answer::metrics(self.vitals.metrics(&snapshot.facts, self.current.held()))
+            }
+            Page::Status => page::respond(&self.report()),
+            Page::StatusJson => answer::json(StatusCode::OK, &self.report()),
+        }
+    }
+
+    fn readyz(&self) -> Response<Bytes> {
+        if self.vitals.is_stopping() {
+            return answer::code_alone(crate::reply::Code::Stopping.as_str());
+        }
+        let readiness = self.readiness.load();
+        let unready = self.current.snapshot().unready(&readiness.kinds, readiness.on_demand, self.current.now());
+        unready.map_or_else(|| answer::text("ok\n"), |code| answer::code_alone(code.as_str()))
+    }
+
+    fn report(&self) -> crate::session::status::Report {
+        self.current.snapshot().facts.report(self.current.now(), self.current.held())
+    }
+}
+
+#[cfg(test)]
+mod tests;
