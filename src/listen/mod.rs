@@ -1,6 +1,24 @@
 //! Addresses: their grammar, claiming them, and accepting on them.
+//!
+//! Owns every socket that this program listens on, and the locks that keep a second instance off the same address.
+//! Does not read a byte: what a connection says is `server`'s.
 
-use std::path::PathBuf;
+mod address;
+mod bind;
+mod claim;
+mod holder;
+mod passed;
+mod socket;
+mod stream;
+
+pub use self::{
+    address::{Address, AddressError},
+    bind::{Bound, Owner, bind},
+    claim::{Error, Holder},
+    passed::Passed,
+    socket::{BoundListener, Connection, Endpoint, Listener, Local, Peer},
+    stream::Stream,
+};
 
 /// `[listen]`, resolved.
 #[derive(Clone, Debug)]
@@ -16,20 +34,4 @@ pub struct Settings {
     pub admin_is_default: bool,
     /// `allow_remote`.
     pub allow_remote: bool,
-}
-
-/// One address of the grammar `HOST:PORT | unix:PATH | systemd:NAME`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// `HOST:PORT`.
-    Tcp {
-        /// A name or an address, without brackets.
-        host: String,
-        /// 0 lets the system choose.
-        port: u16,
-    },
-    /// `unix:PATH`.
-    Unix(PathBuf),
-    /// `systemd:NAME`: every socket passed under that `FileDescriptorName`.
-    Systemd(String),
 }
