@@ -8,16 +8,20 @@ mod bind;
 mod claim;
 mod holder;
 mod passed;
+mod rewind;
 mod socket;
 mod stream;
+mod tunnel;
 
 pub use self::{
     address::{Address, AddressError},
     bind::{Bound, Owner, bind},
     claim::{Error, Holder},
     passed::Passed,
+    rewind::Rewind,
     socket::{BoundListener, Connection, Endpoint, Listener, Local, Peer},
     stream::Stream,
+    tunnel::{Duplex, Tunnel},
 };
 
 /// `[listen]`, resolved.
