@@ -20,9 +20,9 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 0 | [`clock`] [`secret`] [`metrics`] [`systemd`] [`reply`] [`tls`] |
+//! | 0 | [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] |
 //! | 1 | [`session`] |
-//! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] |
+//! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] [`metrics`] |
 //! | 3 | [`refresher`] [`warn`] [`proxy`] [`server`] [`admin`] [`signin`] [`devpool`] |
 //! | 4 | [`config`] |
 //! | 5 | [`app`] |

@@ -1,10 +1,33 @@
-//! The story of one request.
+//! The story of one request: checked, routed, given its token, sent on, and its response given back.
+//!
+//! Owns everything between the server and the upstream. Never decides who may ask (`guard`), nor when a token is
+//! refreshed: its only words backwards are [`CurrentToken::renewed`] and [`CurrentToken::accepted`].
+
+mod body;
+mod check;
+mod connect;
+mod failure;
+mod forward;
+mod hop;
+mod inject;
+mod plan;
+mod pool;
+mod respond;
+mod route;
+mod upgrade;
+mod worker;
 
 use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, Uri};
 
 use crate::session::TokenKind;
+
+pub use self::{
+    body::Body,
+    plan::{Plan, PlanError, Routing},
+    worker::{Proxy, pseudonym},
+};
 
 /// `[upstream]`, `[inject]` and `[[route]]`, resolved: every route states all that it needs.
 #[derive(Clone, Debug)]

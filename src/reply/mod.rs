@@ -3,9 +3,17 @@
 //! A client must never mistake the proxy for its upstream, so there is no 401 here, and every reply carries
 //! `Proxy-Status` (RFC 9209) and a problem body (RFC 9457).
 
+mod body;
+mod render;
+
 use std::time::Duration;
 
 use http::StatusCode;
+
+pub use self::{
+    body::Body,
+    render::{Form, PROXY_STATUS, respond, respond_as},
+};
 
 /// Every reason for which the proxy answers by itself. The `code` of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +124,70 @@ impl Code {
         }
     }
 
+    /// The RFC 9209 §2.3 error type that `Proxy-Status` names, where nothing more exact is known.
+    #[must_use]
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Self::LoginRequired | Self::SessionExpired | Self::RefreshFailing | Self::Locked | Self::Stopping => {
+                "proxy_internal_response"
+            }
+            Self::Overloaded => "connection_limit_reached",
+            Self::HostNotAllowed
+            | Self::OriginNotAllowed
+            | Self::CrossSite
+            | Self::PeerNotAllowed
+            | Self::ClientKeyRequired
+            | Self::HeaderRequired => "http_request_denied",
+            Self::BadRequest
+            | Self::MethodRefused
+            | Self::RequestTimeout
+            | Self::ExpectationFailed
+            | Self::HeaderTooLarge
+            | Self::BadTransferCoding => "http_request_error",
+            Self::LoopDetected => "proxy_loop_detected",
+            Self::UpstreamUnreachable => "destination_unavailable",
+            Self::UpstreamTls => "tls_protocol_error",
+            Self::UpstreamBadResponse => "http_protocol_error",
+            Self::UpstreamTimeout => "http_response_timeout",
+        }
+    }
+
+    /// What a person reads first: the `title` of RFC 9457 §3.1.3, the same for every occurrence.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::LoginRequired => "Sign-in needed",
+            Self::SessionExpired => "The session has ended",
+            Self::RefreshFailing => "No current token",
+            Self::Locked => "The session is locked",
+            Self::Overloaded => "No room",
+            Self::Stopping => "The proxy is stopping",
+            Self::HostNotAllowed => "Host not allowed",
+            Self::OriginNotAllowed => "Origin not allowed",
+            Self::CrossSite => "Cross-site request",
+            Self::PeerNotAllowed => "Peer not allowed",
+            Self::ClientKeyRequired => "Client key required",
+            Self::HeaderRequired => "Header required",
+            Self::BadRequest => "Bad request",
+            Self::MethodRefused => "Method refused",
+            Self::RequestTimeout => "The request's body stopped coming",
+            Self::ExpectationFailed => "Expectation failed",
+            Self::HeaderTooLarge => "Header too large",
+            Self::BadTransferCoding => "Transfer coding refused",
+            Self::LoopDetected => "Loop detected",
+            Self::UpstreamUnreachable => "Upstream unreachable",
+            Self::UpstreamTls => "No trusted connection to the upstream",
+            Self::UpstreamBadResponse => "Upstream answered with something that is not HTTP",
+            Self::UpstreamTimeout => "Upstream timed out",
+        }
+    }
+
+    /// Whether the guard says it: those are counted as refusals and logged as such.
+    #[must_use]
+    pub const fn is_denial(self) -> bool {
+        matches!(self.status(), StatusCode::FORBIDDEN)
+    }
+
     /// The status that goes with it.
     #[must_use]
     pub const fn status(self) -> StatusCode {
@@ -156,4 +228,26 @@ pub struct Refusal {
     pub fix: String,
     /// `Retry-After`; every 503 has one, rounded up to whole seconds.
     pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal without a time to come back at.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), fix: fix.into(), retry_after: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_is_a_401_and_every_word_is_its_own() {
+        let mut words: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| code.status() != StatusCode::UNAUTHORIZED && code.status().as_u16() >= 400));
+    }
 }

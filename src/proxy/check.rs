@@ -1,0 +1,128 @@
+//! Is this a request that a proxy may pass on? About HTTP alone: who may ask is the guard's.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
+    header::{ALLOW, EXPECT, MAX_FORWARDS, TRANSFER_ENCODING, VIA},
+    request::Parts,
+};
+
+use super::hop::list;
+use crate::reply::{self, Code, Refusal};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// It goes on.
+    Forward,
+    /// It is for us.
+    Answer(Response<reply::Body>),
+}
+
+/// Checks a request's head; `pseudonym` is what we call ourselves in `Via`.
+pub(super) fn request(head: &Parts, pseudonym: &str) -> Result<Checked, Refusal> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        let detail = format!("{} is not passed on: it would show or carry away the injected token", head.method);
+        return Err(Refusal::new(Code::MethodRefused, detail, "use another method"));
+    }
+    if head.uri.path() == "*" {
+        return if head.method == Method::OPTIONS {
+            Ok(Checked::Answer(options()))
+        } else {
+            Err(Refusal::new(Code::BadRequest, "the target * is for OPTIONS alone", "name a path"))
+        };
+    }
+    if !head.uri.path().starts_with('/') {
+        return Err(Refusal::new(Code::BadRequest, "the request target has no path", "name a path"));
+    }
+    if head.version < Version::HTTP_2 {
+        transfer_coding(&head.headers)?;
+    }
+    if let Some(expectation) = head.headers.get(EXPECT)
+        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Refusal::new(Code::ExpectationFailed, "the only expectation met is 100-continue", "leave Expect out"));
+    }
+    if list(&head.headers, &VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)) {
+        let detail = "the request has come through this proxy before";
+        return Err(Refusal::new(Code::LoopDetected, detail, "set upstream.url to an address that is not the proxy's own"));
+    }
+    if head.method == Method::OPTIONS && head.headers.get(MAX_FORWARDS).is_some_and(|left| left == "0") {
+        return Ok(Checked::Answer(options()));
+    }
+    Ok(Checked::Forward)
+}
+
+/// hyper takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
+fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(TRANSFER_ENCODING) && !is_chunked_alone(headers) {
+        let detail = "the only transfer coding understood is chunked";
+        return Err(Refusal::new(Code::BadTransferCoding, detail, "send the body chunked, or with a Content-Length"));
+    }
+    Ok(())
+}
+
+/// Whether `Transfer-Encoding` is exactly `chunked`.
+pub(super) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+fn options() -> Response<reply::Body> {
+    let mut response = Response::new(reply::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(ALLOW, methods);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn checked(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Checked, Code> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).expect("a request").into_parts();
+        super::request(&head, "cognito-proxy-1f2e").map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn requests_and_what_becomes_of_them() {
+        for (method, target, headers, expected) in [
+            ("GET", "/x", &[][..], Ok(())),
+            ("POST", "/x", &[("transfer-encoding", "chunked")], Ok(())),
+            ("POST", "/x", &[("transfer-encoding", "gzip, chunked")], Err(Code::BadTransferCoding)),
+            ("POST", "/x", &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(Code::BadTransferCoding)),
+            ("CONNECT", "a:1", &[], Err(Code::MethodRefused)),
+            ("TRACE", "/x", &[], Err(Code::MethodRefused)),
+            ("GET", "*", &[], Err(Code::BadRequest)),
+            ("POST", "/x", &[("expect", "100-Continue")], Ok(())),
+            ("POST", "/x", &[("expect", "a-miracle")], Err(Code::ExpectationFailed)),
+            ("GET", "/x", &[("via", "1.1 other, 1.1 cognito-proxy-1f2e")], Err(Code::LoopDetected)),
+            ("GET", "/x", &[("via", "1.1 cognito-proxy-0000 (cognito-proxy-1f2e)")], Ok(())),
+        ] {
+            let result = checked(method, target, headers);
+            match (&result, &expected) {
+                (Ok(Checked::Forward), Ok(())) => {}
+                (Err(code), Err(expected)) if code == expected => {}
+                _ => panic!("{method} {target} {headers:?}: {result:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn options_of_the_server_itself_are_answered_here() {
+        for (target, headers) in [("*", &[][..]), ("/x", &[("max-forwards", "0")])] {
+            match checked("OPTIONS", target, headers) {
+                Ok(Checked::Answer(response)) => assert!(response.headers().contains_key(ALLOW)),
+                other => panic!("{target}: {other:?}"),
+            }
+        }
+        assert!(matches!(checked("OPTIONS", "/x", &[]), Ok(Checked::Forward)));
+    }
+}

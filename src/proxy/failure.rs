@@ -1,0 +1,132 @@
+//! Why an upstream gave no response that can be passed on, and what a client is told of it: never an address, never
+//! somebody else's words.
+
+use std::{error::Error as _, io};
+
+use crate::reply::{Code, Refusal};
+
+/// What went wrong on the way to a response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The upstream's name cannot be resolved.
+    #[error("the upstream's name cannot be resolved")]
+    Dns(#[source] io::Error),
+    /// No connection.
+    #[error("no connection to the upstream")]
+    Connect(#[source] io::Error),
+    /// No connection in `connect_timeout`.
+    #[error("no connection to the upstream in time")]
+    ConnectTimeout,
+    /// TLS was not agreed on.
+    #[error("no TLS with the upstream")]
+    Tls(#[source] io::Error),
+    /// Every connection of `max_connections` is in use, and none came free in time.
+    #[error("no free connection to the upstream")]
+    NoRoom,
+    /// The connection ended before a response came.
+    #[error("the upstream closed the connection")]
+    Lost(#[source] hyper::Error),
+    /// What came is no response.
+    #[error("the upstream's response is not HTTP")]
+    Malformed(#[source] Option<hyper::Error>),
+    /// No response in `response_header_timeout`.
+    #[error("no response from the upstream in time")]
+    ResponseTimeout,
+    /// The client's own body is malformed.
+    #[error("the request's body is malformed")]
+    ClientBody,
+    /// The client's body stopped coming.
+    #[error("the request's body stopped coming")]
+    ClientTimeout,
+}
+
+impl Failure {
+    /// What hyper's client says, sorted.
+    pub(super) fn of(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::Malformed(Some(error))
+        } else {
+            Self::Lost(error)
+        }
+    }
+
+    /// Whether the connection was gone, which says nothing about the request.
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    /// The error type of RFC 9209 §2.3.
+    pub(super) fn error_type(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "dns_error",
+            Self::Connect(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "destination_ip_unroutable",
+                _ => "destination_unavailable",
+            },
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Tls(error) if is_about_the_certificate(error) => "tls_certificate_error",
+            Self::Tls(_) => "tls_protocol_error",
+            Self::NoRoom => "connection_limit_reached",
+            Self::Lost(_) => "connection_terminated",
+            Self::Malformed(_) => "http_protocol_error",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::ClientBody | Self::ClientTimeout => "http_request_error",
+        }
+    }
+
+    /// What the client is told.
+    pub(super) fn refusal(&self) -> Refusal {
+        let (code, fix) = match self {
+            Self::Dns(_) | Self::Connect(_) => {
+                (Code::UpstreamUnreachable, "check upstream.url, and whether the upstream runs: cognito-proxy doctor")
+            }
+            Self::ConnectTimeout => (Code::UpstreamTimeout, "check the network, or raise upstream.connect_timeout"),
+            Self::Tls(error) if is_about_the_certificate(error) => {
+                (Code::UpstreamTls, "set upstream.ca_file to the authority that signed the upstream's certificate")
+            }
+            Self::Tls(_) => (Code::UpstreamTls, "check the scheme and port in upstream.url: cognito-proxy doctor"),
+            Self::NoRoom => (Code::Overloaded, "raise upstream.max_connections"),
+            Self::Lost(_) => (Code::UpstreamBadResponse, "try again; look into the upstream's log if it stays"),
+            Self::Malformed(_) => (Code::UpstreamBadResponse, "check that upstream.url leads to an HTTP server"),
+            Self::ResponseTimeout => (Code::UpstreamTimeout, "raise upstream.response_header_timeout"),
+            Self::ClientBody => (Code::BadRequest, "send a body that is framed as its header says"),
+            Self::ClientTimeout => (Code::RequestTimeout, "send the body without pauses, or raise limits.body_idle_timeout"),
+        };
+        Refusal::new(code, self.to_string(), fix)
+    }
+}
+
+fn is_about_the_certificate(error: &io::Error) -> bool {
+    let mut source = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+            return matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+        }
+        source = cause.source();
+    }
+    let _ = error.source();
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_told_from_other_faults_of_tls() {
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let failure = Failure::Tls(io::Error::new(io::ErrorKind::InvalidData, expired));
+        assert_eq!((failure.error_type(), failure.refusal().code), ("tls_certificate_error", Code::UpstreamTls));
+        let other = Failure::Tls(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete));
+        assert_eq!(other.error_type(), "tls_protocol_error");
+    }
+
+    #[test]
+    fn a_client_hears_nothing_of_addresses() {
+        let error = io::Error::new(io::ErrorKind::ConnectionRefused, "127.0.0.1:80 said no");
+        let failure = Failure::Connect(error);
+        assert_eq!(failure.error_type(), "connection_refused");
+        assert!(!failure.refusal().detail.contains("127.0.0.1"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Sending a request to its upstream and waiting for the response's head.
+
+use std::{pin::pin, rc::Rc, time::Duration};
+
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{
+    body::{Progress, RequestBody, Stage},
+    failure::Failure,
+    pool::{Lease, Pool},
+};
+
+/// How long what may take.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// From the request's end to the response's head.
+    pub(super) response_header: Duration,
+    /// Of a body that is waited for; `None` for gRPC, whose streams may be silent.
+    pub(super) body_idle: Option<Duration>,
+    /// How far the request's body is; `None` where it has none.
+    pub(super) progress: Option<Rc<Progress>>,
+}
+
+/// A response whose body is still to come, and the connection that it comes on.
+pub(super) type Answer = (Response<Incoming>, Lease);
+
+/// Sends a request.
+///
+/// Where a connection that was used before turns out to be gone, the request is sent once more on a new one: if it never
+/// left, or if it is safe to repeat (GET, HEAD or OPTIONS without a body) and no byte of a response has come.
+pub(super) async fn send(
+    pool: &Rc<Pool>,
+    head: &Parts,
+    body: RequestBody,
+    patience: &Patience,
+) -> Result<Answer, Failure> {
+    let is_repeatable = patience.progress.is_none()
+        && http_body::Body::is_end_stream(&body)
+        && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
+    let lease = pool.lease().await?;
+    let is_reused = lease.is_reused();
+    let lost = match exchange(lease, request(head, body), patience).await {
+        Ok(answer) => return Ok(answer),
+        Err(lost) => lost,
+    };
+    if !is_reused || !lost.failure.is_lost() {
+        return Err(lost.failure);
+    }
+    let again = match lost.unsent {
+        Some(unsent) => unsent,
+        None if is_repeatable => request(head, RequestBody::empty()),
+        None => return Err(lost.failure),
+    };
+    tracing::debug!(error = %lost.failure, "an idle connection was gone; once more on a new one");
+    let lease = pool.fresh().await?;
+    exchange(lease, again, patience).await.map_err(|lost| lost.failure)
+}
+
+/// A request with a head like `head`, which is kept in case it must be sent again.
+fn request(head: &Parts, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = head.headers.clone();
+    request
+}
+
+/// A request without a response.
+struct Lost {
+    failure: Failure,
+    /// The request, where it never left.
+    unsent: Option<Request<RequestBody>>,
+}
+
+impl From<Failure> for Lost {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unsent: None }
+    }
+}
+
+/// One attempt on one connection, driven here.
+async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Patience) -> Result<Answer, Lost> {
+    let began = Instant::now();
+    let Some(sending) = lease.send(request) else { return Err(Failure::Malformed(None).into()) };
+    let mut sending = pin!(sending);
+    let response = std::future::poll_fn(|cx| {
+        use std::{future::Future, task::Poll};
+
+        let _ = lease.drive(cx);
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(sent.map_err(|mut error| {
+                let unsent = error.take_message();
+                Lost { failure: patience.failure(error.into_error()), unsent }
+            }));
+        }
+        if lease.is_due(patience.due(began), cx) {
+            return Poll::Ready(Err(patience.expired().into()));
+        }
+        Poll::Pending
+    })
+    .await?;
+    Ok((response, lease))
+}
+
+impl Patience {
+    fn stage(&self, began: Instant) -> Stage {
+        self.progress.as_ref().map_or(Stage::Sent(began), |progress| progress.stage())
+    }
+
+    fn due(&self, began: Instant) -> Option<Instant> {
+        match self.stage(began) {
+            Stage::Client(since) => Some(since + self.body_idle?),
+            Stage::Sent(since) => Some(since + self.response_header),
+            Stage::Upstream | Stage::Malformed => None,
+        }
+    }
+
+    fn expired(&self) -> Failure {
+        match self.stage(Instant::now()) {
+            Stage::Client(_) => Failure::ClientTimeout,
+            Stage::Sent(_) | Stage::Upstream | Stage::Malformed => Failure::ResponseTimeout,
+        }
+    }
+
+    fn failure(&self, error: hyper::Error) -> Failure {
+        match self.progress.as_ref().map(|progress| progress.stage()) {
+            Some(Stage::Malformed) => Failure::ClientBody,
+            _ => Failure::of(error),
+        }
+    }
+}
+
+/// Whether the upstream answers that the protocol changes.
+pub(super) fn is_switching(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}

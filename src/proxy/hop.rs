@@ -1,0 +1,206 @@
+//! Hop-by-hop fields, and others that must not pass: found in one pass over the header, by the length of their names.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const CLIENT_KEY: HeaderName = HeaderName::from_static("cognito-proxy-key");
+
+/// What of the removed fields still matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// `TE` had `trailers` in it.
+    pub(super) wants_trailers: bool,
+    /// `Upgrade`, where `Connection` had `upgrade` in it.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// How many fields spelt one of ours with an underscore.
+    pub(super) disguised: usize,
+}
+
+/// Removes from a request what is for this hop (RFC 9110 §7.6.1), what only a proxy may say of a client (`Forwarded`
+/// and its forerunners), our own client key, and every field that would read as one of those, or as `injected`, once
+/// somebody turns `_` into `-` (as CGI does).
+pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) -> Removed {
+    let mut removed = Removed::default();
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        let text = name.as_str();
+        if is_hop_by_hop(text) || speaks_of_the_client(text) {
+            doomed.push(name.clone());
+        } else if text.as_bytes().contains(&b'_') && is_disguised(text, injected) {
+            removed.disguised += 1;
+            doomed.push(name.clone());
+        }
+    }
+    if doomed.is_empty() {
+        return removed;
+    }
+    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    removed.upgrade = headers.get(UPGRADE).filter(|_| upgrades).cloned();
+    nominated(headers, &mut doomed);
+    for name in doomed {
+        headers.remove(name);
+    }
+    removed
+}
+
+/// Removes from a response what is for this hop, and credentials, which have no business there.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        let text = name.as_str();
+        if is_hop_by_hop(text) || *name == AUTHORIZATION {
+            doomed.push(name.clone());
+        }
+    }
+    if doomed.is_empty() {
+        return;
+    }
+    nominated(headers, &mut doomed);
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// The members of a comma-separated field (RFC 9110 §5.6.1).
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|member| !member.is_empty())
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    match name.len() {
+        2 => name == TE.as_str(),
+        7 => name == UPGRADE.as_str(),
+        10 => name == CONNECTION.as_str() || name == KEEP_ALIVE.as_str(),
+        14 => name == HTTP2_SETTINGS.as_str(),
+        16 => name == PROXY_CONNECTION.as_str(),
+        17 => name == TRANSFER_ENCODING.as_str(),
+        18 => name == PROXY_AUTHENTICATE.as_str(),
+        19 => name == PROXY_AUTHORIZATION.as_str(),
+        _ => false,
+    }
+}
+
+fn speaks_of_the_client(name: &str) -> bool {
+    match name.len() {
+        7 => name == FORWARDED.as_str(),
+        9 => name == "x-real-ip",
+        17 => name == CLIENT_KEY.as_str(),
+        15.. => name.starts_with("x-forwarded-"),
+        _ => false,
+    }
+}
+
+fn is_disguised(name: &str, injected: Option<&HeaderName>) -> bool {
+    let plain = name.replace('_', "-");
+    is_hop_by_hop(&plain)
+        || speaks_of_the_client(&plain)
+        || plain == HOST.as_str()
+        || plain == CONTENT_LENGTH.as_str()
+        || injected.is_some_and(|injected| injected.as_str() == plain)
+}
+
+/// Adds what `Connection` nominates, save for what no client may have removed.
+fn nominated(headers: &HeaderMap, doomed: &mut Vec<HeaderName>) {
+    for option in list(headers, &CONNECTION) {
+        if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+            && ![HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, SET_COOKIE].contains(&name)
+        {
+            doomed.push(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_is_for_this_hop_ends_here() {
+        let mut request = headers(&[
+            ("host", "a"),
+            ("authorization", "b"),
+            ("content-length", "0"),
+            ("x-secret", "c"),
+            ("accept", "d"),
+            ("connection", "close, X-Secret , Authorization, Host, content-length"),
+            ("keep-alive", "e"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "f"),
+            ("proxy-authorization", "g"),
+            ("proxy-authenticate", "h"),
+            ("proxy-connection", "i"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        let removed = strip_request(&mut request, None);
+        assert_eq!(names(&request), ["accept", "authorization", "content-length", "host"]);
+        assert_eq!(removed, Removed { wants_trailers: true, upgrade: None, disguised: 0 });
+    }
+
+    #[test]
+    fn an_upgrade_counts_where_connection_says_so() {
+        let mut request = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(strip_request(&mut request, None).upgrade, Some(HeaderValue::from_static("websocket")));
+        assert!(request.is_empty());
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_dropped_in_every_spelling() {
+        let mut request = headers(&[
+            ("forwarded", "for=a"),
+            ("x-forwarded-for", "a"),
+            ("x-forwarded-proto", "a"),
+            ("x-forwarded-anything", "a"),
+            ("x-real-ip", "a"),
+            ("cognito-proxy-key", "a"),
+            ("x_forwarded_for", "a"),
+            ("proxy_authorization", "a"),
+            ("x_api_token", "a"),
+            ("transfer_encoding", "a"),
+            ("my_header", "stays"),
+            ("x-forward", "stays"),
+        ]);
+        let removed = strip_request(&mut request, Some(&HeaderName::from_static("x-api-token")));
+        assert_eq!(names(&request), ["my_header", "x-forward"]);
+        assert_eq!(removed.disguised, 4);
+    }
+
+    #[test]
+    fn responses_carry_no_credentials_and_nothing_of_their_hop() {
+        let mut response = headers(&[
+            ("authorization", "a"),
+            ("connection", "x-internal"),
+            ("x-internal", "b"),
+            ("proxy-authenticate", "c"),
+            ("set-cookie", "d"),
+            ("proxy-status", "e"),
+        ]);
+        strip_response(&mut response);
+        assert_eq!(names(&response), ["proxy-status", "set-cookie"]);
+    }
+}

@@ -1,0 +1,169 @@
+//! The head that goes upstream. The token goes in last, so that nothing a client sends can take its place.
+
+use std::{cell::RefCell, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{CONNECTION, EXPECT, FORWARDED, HOST, ORIGIN, REFERER, TE, UPGRADE, VIA},
+    request::Parts,
+};
+
+use super::{Format, hop, plan::Rule, route};
+use crate::{
+    listen::{Connection, Peer},
+    reply::{Code, Refusal},
+    session::{TokenKind, snapshot::Snapshot},
+};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What a request said for this hop, which the response needs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hop {
+    /// The client takes trailers.
+    pub(super) wants_trailers: bool,
+    /// The protocol that it would switch to.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// What the client calls us: `http://` and its Host.
+    pub(super) local_origin: Option<String>,
+}
+
+/// Turns a client's head into the upstream's, without the token.
+pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, via: &HeaderValue) -> Result<Hop, Refusal> {
+    let injected = rule.route.inject.as_ref().map(|inject| &inject.header);
+    let host = host(head);
+    let removed = hop::strip_request(&mut head.headers, injected);
+    if removed.disguised > 0 {
+        tracing::debug!(count = removed.disguised, "fields with an underscore were dropped");
+    }
+    head.uri = route::target(rule, &head.uri)
+        .ok_or_else(|| Refusal::new(Code::BadRequest, "the request target is too long", "shorten it"))?;
+    // hyper answers the client's `100-continue` itself, when the body is first asked for.
+    head.headers.remove(EXPECT);
+    let local_origin = host.as_ref().and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
+    let upstream = &rule.target.settings;
+    let sent_host = match &host {
+        Some(host) if upstream.preserve_host => host.clone(),
+        _ => rule.target.authority.clone(),
+    };
+    if let (false, Some(local)) = (upstream.preserve_host, &local_origin) {
+        rewrite_origin(&mut head.headers, rule, local);
+    }
+    head.headers.insert(HOST, sent_host);
+    head.headers.append(VIA, via.clone());
+    if upstream.forwarded {
+        forwarded(&mut head.headers, connection, host.as_ref());
+    }
+    let upgrade = removed.upgrade.filter(|protocol| is_tunnelled(head, protocol));
+    reannounce(&mut head.headers, removed.wants_trailers, upgrade.as_ref());
+    head.version = Version::HTTP_11;
+    Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, local_origin })
+}
+
+/// What the client called us: the target's authority (HTTP/2, absolute-form), else `Host`.
+fn host(head: &Parts) -> Option<HeaderValue> {
+    match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).cloned(),
+    }
+}
+
+/// `h2c` is not a tunnel: the request is served as HTTP/1.1 (RFC 9110 §7.8 lets a server ignore it).
+fn is_tunnelled(head: &Parts, protocol: &HeaderValue) -> bool {
+    head.version == Version::HTTP_11
+        && !protocol.as_bytes().split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// Says again, for the next hop, what was said for this one.
+fn reannounce(headers: &mut HeaderMap, wants_trailers: bool, upgrade: Option<&HeaderValue>) {
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    match (upgrade, wants_trailers) {
+        (Some(protocol), _) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
+        (None, true) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        (None, false) => {}
+    }
+}
+
+/// A page that was served through the proxy has the proxy's origin; to the upstream that is its own.
+fn rewrite_origin(headers: &mut HeaderMap, rule: &Rule, local: &str) {
+    let target = &rule.target;
+    if headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(local.as_bytes()))
+        && let Ok(origin) = HeaderValue::from_str(&target.origin)
+    {
+        headers.insert(ORIGIN, origin);
+    }
+    let rewritten = headers.get(REFERER).and_then(|referer| {
+        let path = referer.to_str().ok()?.strip_prefix(local)?;
+        if !path.is_empty() && !path.starts_with('/') {
+            return None;
+        }
+        HeaderValue::from_str(&format!("{}{}{path}", target.origin, target.base)).ok()
+    });
+    if let Some(referer) = rewritten {
+        headers.insert(REFERER, referer);
+    }
+}
+
+fn forwarded(headers: &mut HeaderMap, connection: &Connection, host: Option<&HeaderValue>) {
+    let address = match connection.peer {
+        Peer::Tcp(address) => Some(address.ip()),
+        Peer::Unix { .. } => None,
+    };
+    // RFC 7239 §6: an IPv6 address is quoted and bracketed, and who has no address is "unknown".
+    let node = match address {
+        Some(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
+        Some(address) => address.to_string(),
+        None => "unknown".into(),
+    };
+    let mut text = format!("for={node};proto=http");
+    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+        text.push_str(&format!(";host=\"{host}\""));
+    }
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(FORWARDED, value);
+    }
+    if let Some(value) = address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok()) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+    if let Some(host) = host {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+}
+
+/// The value to inject, prepared once for each published snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Prepared(RefCell<Option<(Arc<Snapshot>, HeaderValue)>>);
+
+impl Prepared {
+    /// The value that `format` makes of the token of `kind`.
+    pub(super) fn value(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        kind: TokenKind,
+        format: &Format,
+    ) -> Result<HeaderValue, Refusal> {
+        let mut prepared = self.0.borrow_mut();
+        if let Some((of, value)) = &*prepared
+            && Arc::ptr_eq(of, snapshot)
+        {
+            return Ok(value.clone());
+        }
+        let refused = || Refusal::new(Code::RefreshFailing, "the token cannot be put into a header", "cognito-proxy status");
+        let token = snapshot.token(kind).ok_or_else(refused)?;
+        let text = [format.prefix.as_str(), token.jwt.expose(), format.suffix.as_str()].concat();
+        let mut value = HeaderValue::try_from(text).map_err(|_| refused())?;
+        value.set_sensitive(true);
+        *prepared = Some((Arc::clone(snapshot), value.clone()));
+        Ok(value)
+    }
+}

@@ -1,0 +1,278 @@
+//! One worker's proxy, and the whole story of a request in [`Proxy::forward`].
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Body, ClientValue, Inject, Plan, Routing,
+    body::{Progress, RequestBody},
+    check::{self, Checked},
+    failure::Failure,
+    forward::{self, Answer, Patience},
+    inject::{self, Hop, Prepared},
+    plan::Rule,
+    pool::Pool,
+    respond, route, upgrade,
+};
+use crate::{
+    current::CurrentToken,
+    listen::Connection,
+    metrics::Shard,
+    reply::{self, Code, Form, Refusal},
+    session::snapshot::Snapshot,
+};
+
+/// A name for `Via` (RFC 9110 §7.6.3) that no other process has: two proxies may stand in a row, and only meeting
+/// oneself is a loop.
+#[must_use]
+pub fn pseudonym() -> String {
+    format!("cognito-proxy-{:016x}", fastrand::u64(..))
+}
+
+/// What one worker forwards with. Shares nothing with its sisters but the routing and the cell of the token.
+#[derive(Debug)]
+pub struct Proxy {
+    routing: Arc<Routing>,
+    current: CurrentToken,
+    figures: Arc<Shard>,
+    pseudonym: String,
+    via: HeaderValue,
+    table: RefCell<(u64, Rc<Table>)>,
+}
+
+/// The plan as this worker follows it.
+#[derive(Debug)]
+struct Table {
+    plan: Arc<Plan>,
+    /// As many as the plan has rules, in its order.
+    lanes: Vec<Rc<Lane>>,
+}
+
+/// One route with what this worker has for it.
+#[derive(Debug)]
+struct Lane {
+    rule: Arc<Rule>,
+    pool: Rc<Pool>,
+    prepared: Prepared,
+}
+
+/// Why the story ends early.
+enum Stop {
+    Refused(Refusal),
+    Failed(Failure),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Proxy {
+    /// A worker's proxy. `pseudonym` is the process's, the same for all workers.
+    #[must_use]
+    pub fn new(routing: Arc<Routing>, current: CurrentToken, figures: Arc<Shard>, pseudonym: String) -> Rc<Self> {
+        let version = routing.version();
+        let table = Rc::new(Table::new(routing.plan(), None, &figures));
+        // Made of letters, digits and dashes: a header value for certain, and an empty one would only weaken `Via`.
+        let via = HeaderValue::from_str(&format!("1.1 {pseudonym}")).unwrap_or(HeaderValue::from_static("1.1 cognito-proxy"));
+        Rc::new(Self { routing, current, figures, pseudonym, via, table: RefCell::new((version, table)) })
+    }
+
+    /// Answers a request: with the upstream's response, or with the reason why there is none.
+    pub async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
+        let form = Form::of(request.headers());
+        let (refusal, error_type) = match self.forward(request, &connection).await {
+            Ok(response) => return response,
+            Err(Stop::Refused(refusal)) => {
+                let error_type = refusal.code.error_type();
+                (refusal, error_type)
+            }
+            Err(Stop::Failed(failure)) => {
+                tracing::warn!(error = &failure as &dyn std::error::Error, error_type = failure.error_type(), "not forwarded");
+                (failure.refusal(), failure.error_type())
+            }
+        };
+        self.figures.refused(refusal.code);
+        reply::respond_as(&refusal, error_type, form).map(Body::from)
+    }
+
+    /// The whole story.
+    async fn forward(&self, request: Request<Incoming>, connection: &Connection) -> Result<Response<Body>, Stop> {
+        let (mut head, body) = request.into_parts();
+        if let Checked::Answer(response) = check::request(&head, &self.pseudonym)? {
+            return Ok(response.map(Body::from));
+        }
+        let table = self.table();
+        let lane = table.lane(head.uri.path());
+        let inject = lane.injection(&head)?;
+        let is_grpc = Form::of(&head.headers) == Form::Grpc;
+        let hop = inject::head(&mut head, &lane.rule, connection, &self.via)?;
+        head.extensions.clear();
+        // Here a request may wait for a token. Its body has not been read: the client's own buffers hold it.
+        let snapshot = match inject {
+            Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
+            None => None,
+        };
+        let (body, progress) = RequestBody::new(body, snapshot.is_some());
+        let patience = lane.patience(&table.plan, progress, is_grpc);
+        let answer = forward::send(&lane.pool, &head, body, &patience).await?;
+        let answer = match (inject, &snapshot) {
+            (Some(inject), Some(snapshot)) => self.judge(answer, &mut head, lane, inject, snapshot, patience).await?,
+            _ => answer,
+        };
+        respond(answer, &table, lane, &hop, snapshot.as_deref().or(Some(&self.current.snapshot()))).await
+    }
+
+    /// Waits until there is a token, and puts it in.
+    async fn inject(&self, head: &mut Parts, lane: &Lane, inject: &Inject) -> Result<Arc<Snapshot>, Refusal> {
+        let snapshot = self.current.ready(inject.token).await?;
+        let value = lane.prepared.value(&snapshot, inject.token, &inject.format)?;
+        head.headers.insert(inject.header.clone(), value);
+        Ok(snapshot)
+    }
+
+    /// A 401 to our own token: one newer token and one replay, where there is one and the request is still at hand.
+    /// Any other answer says that the upstream takes the token.
+    async fn judge(
+        &self,
+        answer: Answer,
+        head: &mut Parts,
+        lane: &Lane,
+        inject: &Inject,
+        snapshot: &Arc<Snapshot>,
+        patience: Patience,
+    ) -> Result<Answer, Stop> {
+        let Some(generation) = snapshot.token(inject.token).map(|token| token.generation) else { return Ok(answer) };
+        if answer.0.status() != StatusCode::UNAUTHORIZED {
+            self.current.accepted(generation);
+            patience.progress.iter().for_each(|progress| progress.forget());
+            return Ok(answer);
+        }
+        let again = match &patience.progress {
+            None => Some(RequestBody::empty()),
+            Some(progress) => progress.again(),
+        };
+        let Some(body) = again else { return Ok(answer) };
+        let Some(newer) = self.current.renewed(inject.token, generation).await else { return Ok(answer) };
+        let value = lane.prepared.value(&newer, inject.token, &inject.format)?;
+        head.headers.insert(inject.header.clone(), value);
+        drop(answer);
+        let patience = Patience { progress: None, ..patience };
+        let answer = forward::send(&lane.pool, head, body, &patience).await?;
+        if answer.0.status() != StatusCode::UNAUTHORIZED
+            && let Some(token) = newer.token(inject.token)
+        {
+            self.current.accepted(token.generation);
+        }
+        Ok(answer)
+    }
+
+    /// The table, made anew where the plan was replaced.
+    fn table(&self) -> Rc<Table> {
+        let version = self.routing.version();
+        let mut known = self.table.borrow_mut();
+        if known.0 != version {
+            let table = Table::new(self.routing.plan(), Some(&known.1), &self.figures);
+            *known = (version, Rc::new(table));
+        }
+        Rc::clone(&known.1)
+    }
+}
+
+impl Table {
+    /// Follows `plan`. Pools of `before` whose upstream is still the same go on.
+    fn new(plan: Arc<Plan>, before: Option<&Self>, figures: &Arc<Shard>) -> Self {
+        let mut pools: Vec<Rc<Pool>> =
+            before.iter().flat_map(|table| &table.lanes).map(|lane| Rc::clone(&lane.pool)).collect();
+        let lanes = plan.rules.iter().map(|rule| {
+            // A certificate file may have new content under its old name: TLS connections are made by the new plan.
+            let known = pools.iter().find(|pool| {
+                Arc::ptr_eq(&pool.target, &rule.target)
+                    || (rule.target.tls.is_none() && pool.target.settings == rule.target.settings)
+            });
+            let pool = match known {
+                Some(pool) => Rc::clone(pool),
+                None => Pool::new(Arc::clone(&rule.target), Arc::clone(figures)),
+            };
+            pools.push(Rc::clone(&pool));
+            Rc::new(Lane { rule: Arc::clone(rule), pool, prepared: Prepared::default() })
+        });
+        let lanes = lanes.collect();
+        Self { plan, lanes }
+    }
+
+    /// The lane with the longest prefix of `path`. The default's is empty, so there always is one.
+    fn lane(&self, path: &str) -> &Lane {
+        let found = self.lanes.iter().find(|lane| route::matches(&lane.rule.prefix, path));
+        &found.unwrap_or(&self.lanes[self.lanes.len() - 1])
+    }
+}
+
+impl Lane {
+    /// What is to be injected into this request, if anything is.
+    fn injection(&self, head: &Parts) -> Result<Option<&Inject>, Refusal> {
+        let Some(inject) = &self.rule.route.inject else { return Ok(None) };
+        if !head.headers.contains_key(&inject.header) {
+            return Ok(Some(inject));
+        }
+        match inject.client_value {
+            ClientValue::Replace => Ok(Some(inject)),
+            ClientValue::Keep => Ok(None),
+            ClientValue::Reject => {
+                let detail = format!("the request has a {} of its own", inject.header);
+                Err(Refusal::new(Code::BadRequest, detail, "leave it out, or set inject.client_value"))
+            }
+        }
+    }
+
+    fn patience(&self, plan: &Plan, progress: Option<Rc<Progress>>, is_grpc: bool) -> Patience {
+        Patience {
+            response_header: self.rule.target.settings.response_header_timeout,
+            body_idle: (!is_grpc).then_some(plan.body_idle_timeout),
+            progress,
+        }
+    }
+}
+
+/// The upstream's answer, as the client's.
+async fn respond(
+    (response, lease): Answer,
+    table: &Table,
+    lane: &Lane,
+    hop: &Hop,
+    snapshot: Option<&Snapshot>,
+) -> Result<Response<Body>, Stop> {
+    if response.version() < Version::HTTP_2 && respond::is_ambiguous(response.headers()) {
+        return Err(Failure::Malformed(None).into());
+    }
+    let mut response = if forward::is_switching(&response) {
+        let mut response = response;
+        let protocol = response.headers().get(http::header::UPGRADE).cloned();
+        respond::headers(response.headers_mut(), &lane.rule, hop);
+        if let Some(protocol) = protocol {
+            response.headers_mut().insert(http::header::UPGRADE, protocol);
+        }
+        upgrade::switch(response, lease, hop.upgrade.as_ref()).await?
+    } else {
+        let (mut head, body) = response.into_parts();
+        respond::headers(&mut head.headers, &lane.rule, hop);
+        head.extensions.clear();
+        head.version = Version::HTTP_11;
+        Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers))
+    };
+    if table.plan.session_header
+        && let Some(snapshot) = snapshot
+    {
+        respond::session(response.headers_mut(), snapshot);
+    }
+    Ok(response)
+}

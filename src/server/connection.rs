@@ -1,0 +1,320 @@
+//! The life of one connection: its first byte, its protocol, its timers, its end.
+
+use std::{convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+
+use super::{
+    Gate, Server, Settings,
+    drain::{Live, Phase, Place, Ticket},
+    exchange::Exchanges,
+    pulse::{Doing, Pulse},
+    wire::Wire,
+};
+use crate::{
+    listen::{Connection, Rewind, Stream},
+    reply,
+};
+
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read to learn the protocol: most heads fit, so that hyper's own first read finds the rest only.
+const FIRST_READ: usize = 4 * 1024;
+
+/// After the last response, what the client still sends is read this long and this far, so that a reset does not
+/// overtake the response (RFC 9112 §9.6).
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+
+/// HTTP/2: as many streams at once, and so much of each may lie here unread.
+const STREAMS: u32 = 100;
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// What became of a connection when hyper was done with it.
+enum After {
+    /// Nobody has said anything for a while: only the socket is kept.
+    Parked { stream: Stream, since: Instant },
+    /// It stopped being HTTP.
+    Upgraded { first: Bytes, stream: Stream },
+    /// The last response is out, and the client may still be sending.
+    Lingering { stream: Stream },
+    /// It is over.
+    Ended,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve_connection<G, S, F, B>(
+    stream: Stream,
+    connection: Connection,
+    server: Rc<Server<G, S>>,
+    settings: Arc<Settings>,
+    live: Rc<Live>,
+    place: Place,
+) where
+    G: Gate,
+    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let ticket = live.enter();
+    let Some(mut first) = read_first(&stream, &ticket, settings.first_byte_timeout).await else { return };
+    let pulse = Pulse::new();
+    let exchanges = Rc::new(Exchanges {
+        peer: server.gate.peer(&connection),
+        connection: Rc::new(connection),
+        is_standing: place.is_standing,
+        pulse: Rc::clone(&pulse),
+        settings: Arc::clone(&settings),
+        server,
+    });
+    let mut stream = stream;
+    loop {
+        pulse.read();
+        let is_h2 = {
+            let detected = ticket.before(Phase::Closing, is_h2(&mut stream, &mut first));
+            match timeout(settings.header_timeout, detected).await {
+                Ok(Some(Some(is_h2))) => is_h2,
+                _ => return,
+            }
+        };
+        let wire = TokioIo::new(Wire::new(first.freeze(), stream, Rc::clone(&pulse)));
+        let after = if is_h2 {
+            // Boxed, as below: a parked connection is not to be as large as a busy one.
+            Box::pin(serve_h2(wire, &exchanges, &ticket)).await;
+            After::Ended
+        } else {
+            Box::pin(serve_h1(wire, &exchanges, &ticket)).await
+        };
+        match after {
+            After::Parked { stream: parked, since } => {
+                let patience = settings.idle_timeout.saturating_sub(since.elapsed());
+                let Some(bytes) = read_first(&parked, &ticket, patience).await else { return };
+                (stream, first) = (parked, bytes);
+            }
+            After::Upgraded { first, stream } => {
+                let tunnel = pulse.tunnel.take().and_then(|tunnel| tunnel.take());
+                if let Some(mut far) = tunnel {
+                    let mut near = Rewind::new(first, stream);
+                    let copy = tokio::io::copy_bidirectional(&mut near, &mut far);
+                    // No timeout: TCP's keepalive finds the dead.
+                    drop(ticket.before(Phase::Closing, copy).await);
+                }
+                return;
+            }
+            After::Lingering { stream } => return linger(stream).await,
+            After::Ended => return,
+        }
+    }
+}
+
+/// The first bytes of a request, or `None` where there is none: the client is silent, or gone, or we are going.
+async fn read_first(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
+    let readable = ticket.before(Phase::Draining, stream.readable());
+    timeout(patience, readable).await.ok()??.ok()?;
+    Some(BytesMut::new())
+}
+
+/// Whether the client speaks HTTP/2 by prior knowledge. Reads as much as it takes, usually once. `None` where the
+/// client has gone.
+async fn is_h2(stream: &mut Stream, first: &mut BytesMut) -> Option<bool> {
+    loop {
+        let compared = first.len().min(PREFACE.len());
+        if first[..compared] != PREFACE[..compared] {
+            return Some(false);
+        }
+        if compared == PREFACE.len() {
+            return Some(true);
+        }
+        first.reserve(FIRST_READ);
+        if stream.read_buf(first).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn serve_h1<G, S, F, B>(wire: TokioIo<Wire>, exchanges: &Rc<Exchanges<G, S>>, ticket: &Ticket) -> After
+where
+    G: Gate,
+    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (pulse, settings) = (&exchanges.pulse, &exchanges.settings);
+    let service = service_fn(|request| {
+        let exchanges = Rc::clone(exchanges);
+        async move { Ok::<_, Infallible>(exchanges.answer(request).await) }
+    });
+    // Timers are ours: hyper's header timeout would also count while a connection is idle.
+    let mut http = conn::http1::Builder::new().auto_date_header(false).serve_connection(wire, service);
+    let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));
+    let mut is_told = false;
+    let ended = std::future::poll_fn(|cx| {
+        match ticket.phase(cx) {
+            Phase::Serving => {}
+            Phase::Draining if is_told => {}
+            Phase::Draining => {
+                is_told = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            Phase::Closing => return Poll::Ready(Ended::Cut),
+        }
+        if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
+            return Poll::Ready(Ended::Done(result));
+        }
+        match expired(pulse, settings, &mut timer, cx) {
+            Some(Doing::Idle(since)) if pulse.is_flushed.get() => Poll::Ready(Ended::Idle(since)),
+            Some(_) => Poll::Ready(Ended::Cut),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+    match ended {
+        Ended::Cut => After::Ended,
+        Ended::Idle(since) => After::Parked { stream: http.into_parts().io.into_inner().into_parts().1, since },
+        Ended::Done(result) => {
+            let fault_is_ours = result.as_ref().is_err_and(|error| !error.is_parse());
+            let parts = http.into_parts();
+            let (_, stream) = parts.io.into_inner().into_parts();
+            if pulse.tunnel.borrow().is_some() {
+                After::Upgraded { first: parts.read_buf, stream }
+            } else if fault_is_ours || pulse.is_closed.get() || !(pulse.had_body.get() || result.is_err()) {
+                After::Ended
+            } else {
+                After::Lingering { stream }
+            }
+        }
+    }
+}
+
+/// Why hyper no longer has an HTTP/1 connection.
+enum Ended {
+    /// It is done, or failed.
+    Done(hyper::Result<()>),
+    /// Nothing has been said since then.
+    Idle(Instant),
+    /// Time is up.
+    Cut,
+}
+
+async fn serve_h2<G, S, F, B>(wire: TokioIo<Wire>, exchanges: &Rc<Exchanges<G, S>>, ticket: &Ticket)
+where
+    G: Gate,
+    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (pulse, settings) = (&exchanges.pulse, &exchanges.settings);
+    let shared = Rc::clone(exchanges);
+    let service = service_fn(move |request| {
+        let exchanges = Rc::clone(&shared);
+        async move { Ok::<_, Infallible>(exchanges.answer(request).await) }
+    });
+    let mut http = conn::http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        // One stream that is not read must not stall the others.
+        .initial_connection_window_size(STREAMS * STREAM_WINDOW)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .serve_connection(wire, service);
+    let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));
+    let mut is_told = false;
+    std::future::poll_fn(|cx| {
+        let phase = ticket.phase(cx);
+        if phase == Phase::Closing {
+            return Poll::Ready(());
+        }
+        let quiet = expired_h2(pulse, settings, &mut timer, cx);
+        if quiet && is_told {
+            return Poll::Ready(());
+        }
+        if (quiet || phase == Phase::Draining) && !is_told {
+            is_told = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        Pin::new(&mut http).poll(cx).map(drop)
+    })
+    .await;
+}
+
+/// What the connection was doing when its time ran out. The timer is moved as seldom as can be: an armed one that
+/// fires too early is looked at then.
+fn expired(
+    pulse: &Pulse,
+    settings: &Settings,
+    timer: &mut Pin<&mut Sleep>,
+    cx: &mut std::task::Context<'_>,
+) -> Option<Doing> {
+    let mut due = pulse.due(settings)?;
+    if due < timer.deadline() {
+        timer.as_mut().reset(due);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if due <= Instant::now() {
+            return Some(pulse.doing());
+        }
+        timer.as_mut().reset(due);
+        due = pulse.due(settings)?;
+    }
+    None
+}
+
+/// Whether an HTTP/2 connection has had no stream for `idle_timeout`. hyper cuts off slow heads by itself.
+fn expired_h2(
+    pulse: &Pulse,
+    settings: &Settings,
+    timer: &mut Pin<&mut Sleep>,
+    cx: &mut std::task::Context<'_>,
+) -> bool {
+    let due = match pulse.doing() {
+        Doing::Busy => None,
+        Doing::Idle(since) | Doing::Head(since) => Some(since + settings.idle_timeout),
+    };
+    while timer.as_mut().poll(cx).is_ready() {
+        match due {
+            Some(due) if due <= Instant::now() => {
+                timer.as_mut().reset(Instant::now() + LINGER.0);
+                let _ = timer.as_mut().poll(cx);
+                return true;
+            }
+            due => timer.as_mut().reset(due.unwrap_or_else(|| Instant::now() + settings.idle_timeout)),
+        }
+    }
+    false
+}
+
+/// Reads on for a moment after the last response.
+async fn linger(mut stream: Stream) {
+    let (patience, limit) = LINGER;
+    let drained = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(limit as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, the connection ends now.
+    drop(timeout(patience, drained).await);
+}
+
+/// Runs hyper's stream tasks on this worker's own thread. They end with their connection.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,218 @@
+//! Accepting connections and serving requests on them, within limits.
+//!
+//! A [`Server`] cannot be made without a [`Gate`], so nothing is mounted unguarded. It knows HTTP's connections, their
+//! timers and their end; what a request is answered with is the service's.
+
+mod connection;
+mod drain;
+mod exchange;
+mod pulse;
+mod wire;
+
+use std::{cell::RefCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, request};
+use hyper::body::Incoming;
+use tokio::task::JoinSet;
+
+use crate::{
+    listen::{Connection, Listener},
+    metrics::Shard,
+    reply::{self, Refusal},
+};
+
+pub use self::drain::{Drain, Room, Shutdown, shutdown};
+use self::{
+    connection::serve_connection,
+    drain::{Live, Phase},
+};
+
+/// How long accepting pauses at first when the process is out of descriptors, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// `[limits]` and `[runtime]`, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `limits.header_timeout`.
+    pub header_timeout: Duration,
+    /// `limits.first_byte_timeout`.
+    pub first_byte_timeout: Duration,
+    /// `limits.idle_timeout`.
+    pub idle_timeout: Duration,
+    /// `limits.body_idle_timeout`.
+    pub body_idle_timeout: Duration,
+    /// `limits.max_header_bytes`.
+    pub max_header_bytes: usize,
+    /// `limits.max_connections`.
+    pub max_connections: usize,
+    /// `runtime.drain_timeout`.
+    pub drain_timeout: Duration,
+    /// `log.access`.
+    pub access_log: bool,
+}
+
+/// Who may come in.
+pub trait Gate: 'static {
+    /// What was found out about a peer, once for each connection.
+    type Peer: 'static;
+    /// What an admitted request may have, beyond being served (the CORS headers of its origin).
+    type Grant: 'static;
+
+    /// Looks at whoever connected; called when the first byte has come.
+    fn peer(&self, connection: &Connection) -> Self::Peer;
+
+    /// Looks at a request's head.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    fn check(
+        &self,
+        head: &request::Parts,
+        connection: &Connection,
+        peer: &Self::Peer,
+    ) -> Result<Self::Grant, Box<Denied<Self::Grant>>>;
+
+    /// Adds to a response what the grant says; also to the replies of the proxy itself.
+    fn decorate(&self, grant: &Self::Grant, headers: &mut HeaderMap);
+}
+
+/// What a request that does not come in is answered with.
+#[derive(Debug)]
+pub enum Denied<G> {
+    /// No, and why.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// What a listed origin may still read of it.
+        grant: Option<G>,
+    },
+    /// The gate knows the answer itself: a preflight's, say.
+    Answered(Response<reply::Body>),
+}
+
+/// One worker's share of serving.
+#[derive(Debug)]
+pub struct Server<G, S> {
+    /// Who may come in.
+    pub gate: Rc<G>,
+    /// What answers.
+    pub service: Rc<S>,
+    /// The limits; read anew for each connection.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// How many connections all workers have together.
+    pub room: Room,
+    /// Where responses are counted.
+    pub figures: Arc<Shard>,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+impl<G, S, F, B> Server<G, S>
+where
+    G: Gate,
+    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Serves until told to stop, then finishes what is in flight within `drain_timeout`. Returns how many
+    /// connections were cut off.
+    ///
+    /// To be called in a `LocalRuntime` or a `LocalSet`. Dropping the future ends every connection at once.
+    pub async fn serve(self, listeners: Vec<Listener>) -> usize {
+        let mut drain = self.drain.clone();
+        let settings = Arc::clone(&self.settings);
+        let live = Rc::new(Live::default());
+        let server = Rc::new(self);
+        let tasks = RefCell::new(JoinSet::new());
+        {
+            let loops = listeners.iter().map(|listener| accept(listener, &server, &live, &tasks));
+            tokio::select! {
+                () = drain.begun() => {}
+                _ = futures_util::future::join_all(loops) => {}
+            }
+        }
+        drop(listeners);
+        live.advance(Phase::Draining);
+        let mut tasks = tasks.into_inner();
+        let patience = settings.load().drain_timeout;
+        tokio::select! {
+            () = join_all(&mut tasks) => return 0,
+            () = tokio::time::sleep(patience) => {}
+            () = drain.closed() => {}
+        }
+        let cut_off = tasks.len();
+        live.advance(Phase::Closing);
+        tasks.shutdown().await;
+        cut_off
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
+}
+
+/// A connection's task ends by itself; a panic in one is reported and ends no other.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection was lost to a fault of ours");
+    }
+}
+
+/// Accepts for ever: there is no error that a pause does not outlast.
+async fn accept<G, S, F, B>(
+    listener: &Listener,
+    server: &Rc<Server<G, S>>,
+    live: &Rc<Live>,
+    tasks: &RefCell<JoinSet<()>>,
+) where
+    G: Gate,
+    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut pause = PAUSE.0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, connection)) => {
+                pause = PAUSE.0;
+                let settings = server.settings.load_full();
+                let Some(place) = server.room.enter(settings.max_connections) else { continue };
+                let task = serve_connection(stream, connection, Rc::clone(server), settings, Rc::clone(live), place);
+                let mut tasks = tasks.borrow_mut();
+                tasks.spawn_local(task);
+                while let Some(ended) = tasks.try_join_next() {
+                    report(ended);
+                }
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, listener = %listener.local(), retry_in = ?pause, "cannot accept");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+/// Whether an error of accept(2) is about the connection, which is gone, and not about this process.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests;
