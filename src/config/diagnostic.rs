@@ -107,7 +107,13 @@ impl Diagnostic {
             (Place::Flag(name), _) => Location::Flag(name.to_owned()),
             (Place::Unset | Place::File(_), _) => Location::Nowhere,
         };
-        Self { key: problem.key, location, message: problem.message, fix: problem.fix, refused: problem.refused }
+        Self {
+            key: problem.key.map(String::from),
+            location,
+            message: problem.message,
+            fix: problem.fix,
+            refused: problem.refused,
+        }
     }
 
     /// The key and what is wrong with it, on one line.
@@ -134,10 +140,13 @@ impl Diagnostic {
                     .annotation(AnnotationKind::Primary.span(excerpt.span.clone())),
             ),
         };
-        if let Some(fix) = &self.fix {
-            group = group.element(Level::HELP.message(fix.as_str()));
+        let Some(fix) = &self.fix else { return renderer.render(&[group]) };
+        let help = Group::with_title(Level::HELP.secondary_title(fix.as_str()));
+        match &self.location {
+            Location::File { .. } => renderer.render(&[group, help]),
+            // Without lines of the file there is nothing to draw a margin for.
+            _ => format!("{}\n{}", renderer.render(&[group]), renderer.render(&[help])),
         }
-        renderer.render(&[group])
     }
 }
 
@@ -146,8 +155,14 @@ impl Location {
     fn in_file(file: &FileText, span: &Range<usize>) -> Self {
         let text = file.text.as_str();
         let start = floor_boundary(text, span.start);
-        let end = floor_boundary(text, span.end.max(start));
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = floor_boundary(text, span.end.max(start));
+        let end = if is_header(&text[line_start..start], &text[start..end]) {
+            // The span of a table is all of it; its name is enough to find it by.
+            start + text[start..end].find('\n').unwrap_or(end - start)
+        } else {
+            end
+        };
         let line_end = text[end..].find('\n').map_or(text.len(), |newline| end + newline);
         let byte_order_mark = if line_start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let from = (line_start + byte_order_mark).min(start);
@@ -159,6 +174,11 @@ impl Location {
             excerpt: Excerpt { text: shown, span },
         }
     }
+}
+
+/// Whether what is spanned begins with a `[table]`.
+fn is_header(before: &str, spanned: &str) -> bool {
+    before.trim().is_empty() && spanned.starts_with('[') && spanned.contains('\n')
 }
 
 /// The greatest character boundary up to `index`.

@@ -95,7 +95,7 @@ impl Environment {
         let Some(known) = sections().find(|name| upper(name) == section) else {
             let problem = Problem::new(format!("there is no section [{}]", section.to_lowercase()));
             return Err(match nearest(section, sections()) {
-                Some(near) => problem.fix(format!("did you mean {PREFIX}{}__{}?", upper(near), upper(key))),
+                Some(near) => problem.fix(format!("did you mean {PREFIX}{}__{}?", upper(near), upper(key))).meant(near),
                 None if section == "ROUTE" => problem.fix(format!("set all routes in one, {PREFIX}ROUTE, as in TOML")),
                 None => problem.fix(format!("the sections are {}", sections().collect::<Vec<_>>().join(", "))),
             });

@@ -178,6 +178,14 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// Whether `section.key`, or its section, was probably meant by something misspelt.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let section = key.split_once('.').map_or(key, |(section, _)| section);
+        self.problems
+            .iter()
+            .any(|problem| problem.meant.as_deref().is_some_and(|meant| meant == key || meant == section))
+    }
+
     /// Remembers a mistake in place of all that was said about its key.
     pub(super) fn replace(&mut self, problem: Problem) {
         self.problems.retain(|other| other.key != problem.key);
@@ -243,7 +251,7 @@ impl<'a> Reader<'a> {
                 }
             }
             (_, true) => {
-                self.push(misshapen("is a list of tables".into(), "write [[route]], in double brackets".into()))
+                self.push(misshapen("is a list of tables".into(), "write [[route]], in double brackets".into()));
             }
             (_, false) => self
                 .push(misshapen("is a section, not a value".into(), format!("write [{section}], and its keys below"))),
@@ -272,7 +280,7 @@ pub(super) fn unknown_key(section: &str, name: &str) -> Problem {
     }
     let problem = Problem::new("is not a key that this version knows");
     if let Some(near) = nearest(name, keys_of(section).iter().map(|key| key.name)) {
-        return problem.fix(format!("did you mean `{near}`?"));
+        return problem.fix(format!("did you mean `{near}`?")).meant(format!("{section}.{near}"));
     }
     let home = SECTIONS.iter().find(|(_, keys)| keys.iter().any(|key| key.name == name));
     let listed = || keys_of(section).iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
@@ -294,7 +302,7 @@ fn unknown_section(entry: &Entry) -> Problem {
     let unknown = problem("is not a section that this version knows");
     match nearest(name, names()) {
         Some("route") => unknown.fix("did you mean [[route]]?"),
-        Some(near) => unknown.fix(format!("did you mean [{near}]?")),
+        Some(near) => unknown.fix(format!("did you mean [{near}]?")).meant(near),
         None => unknown.fix(format!("the sections are {}", names().collect::<Vec<_>>().join(", "))),
     }
 }

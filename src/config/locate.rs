@@ -109,7 +109,7 @@ pub(super) fn resolve(base: &Path, path: &Path, environment: &Environment) -> Pa
 }
 
 /// Reads the file, or says why not.
-pub(super) fn read(path: &Path) -> Result<String, Problem> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let unreadable = |error: &io::Error| {
         let problem = Problem::new(format!("the configuration cannot be read: {}", reason(error)));
         match error.kind() {
@@ -126,11 +126,7 @@ pub(super) fn read(path: &Path) -> Result<String, Problem> {
         return Err(Problem::new("the file is longer than 1 MiB, which no configuration is")
             .fix("name the right file with --config FILE"));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Problem::new(format!("line {line} is not valid UTF-8, which TOML is written in")).fix("save the file as UTF-8")
-    })
+    Ok(bytes)
 }
 
 /// What the operating system says, without its number.

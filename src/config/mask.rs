@@ -51,9 +51,10 @@ fn secret_part(line: &str) -> Option<Range<usize>> {
     let mut keys = line.match_indices('=').map(|(at, _)| (&line[..at], at + 1)).peekable();
     if keys.peek().is_none() {
         let word = line.trim();
-        let is_comment_or_table = word.starts_with('#') || word.starts_with('[');
-        let is_secret = looks_like_token(word) || (word.len() >= LONG_WORD && !word.contains(' '));
-        return (is_secret && !is_comment_or_table).then_some(line.len() - line.trim_start().len()..end);
+        // Comments, tables, and the items of a list that goes on over several lines.
+        let is_toml = word.starts_with(['#', '[', '"', '\'', ']', '{', '}']);
+        let is_secret = looks_like_token(word) || (!is_toml && word.len() >= LONG_WORD && !word.contains(' '));
+        return is_secret.then_some(line.len() - line.trim_start().len()..end);
     }
     let value_from = |at: usize| at + (line[at..].len() - line[at..].trim_start().len());
     keys.find(|(before, at)| is_secret_key(before) || looks_like_token(&line[*at..]))
@@ -104,6 +105,7 @@ mod tests {
             r#"refresh_token_validity = "30d""#,
             r#"lead = "5m""#,
             "[[a_rather_long_table_header_here]]",
+            r#"  "http://localhost:3000/a/long/item"]"#,
         ] {
             assert_eq!(masked(line), line);
         }

@@ -24,7 +24,10 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use diagnostic::{Diagnostic, Error, Excerpt, Location};
 pub use environment::Environment;
@@ -36,6 +39,7 @@ use self::{
     layers::{Layers, Reader},
     locate::Located,
     node::{Node, Place, Value},
+    problem::Problem,
     resolve::Context,
 };
 use crate::{cognito, current, guard, listen, proxy, server, session, signin, store, warn};
@@ -116,6 +120,33 @@ pub enum LogFormat {
     Journald,
 }
 
+impl LogLevel {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl LogFormat {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+            Self::Journald => "journald",
+        }
+    }
+}
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -191,10 +222,7 @@ impl Config {
         let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
         let located =
             locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
-        let text = match &located.file {
-            Some(path) => Some(FileText { path: path.clone(), text: read(path)? }),
-            None => None,
-        };
+        let text = located.file.as_deref().map(read).transpose()?;
         let (variables, mut problems) = environment.settings();
         let entries = text.as_ref().map(|file| node::parse_document(&file.text)).transpose();
         let entries = entries.map(Option::unwrap_or_default).map_err(|problem| {
@@ -235,11 +263,37 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<String, Error> {
-    locate::read(path).map_err(|problem| {
+/// Reads a duration as the configuration writes it, for the flags that hold one.
+///
+/// # Errors
+/// What is wrong with it, and how to mend it, in one sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|problem| match problem.fix {
+        Some(fix) => format!("it {}; {fix}", problem.message),
+        None => problem.message,
+    })
+}
+
+/// `duration` as the configuration writes it: `1h30m`.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    units::show_duration(duration)
+}
+
+fn read(path: &Path) -> Result<FileText, Error> {
+    let bytes = locate::read(path).map_err(|problem| {
         let mut diagnostic = Diagnostic::locate(problem, None);
         diagnostic.location = Location::WholeFile(path.to_owned());
         Error::new(vec![diagnostic])
+    })?;
+    let path = path.to_owned();
+    String::from_utf8(bytes).map(|text| FileText { path: path.clone(), text }).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let problem = Problem::new("this is not valid UTF-8, which TOML is written in")
+            .fix("save the file as UTF-8")
+            .at(Place::File(at..at + char::REPLACEMENT_CHARACTER.len_utf8()));
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        Error::new(vec![Diagnostic::locate(problem, Some(&FileText { path, text }))])
     })
 }
 

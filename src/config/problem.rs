@@ -6,7 +6,7 @@ use super::node::Place;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     /// The key at fault, `section.key`.
-    pub(super) key: Option<String>,
+    pub(super) key: Option<Box<str>>,
     /// Where it was written.
     pub(super) place: Place,
     /// What is wrong; reads on from the key, where there is one.
@@ -15,12 +15,14 @@ pub(super) struct Problem {
     pub(super) fix: Option<String>,
     /// Whether a file's permissions or owner are at fault, rather than what the configuration says.
     pub(super) refused: bool,
+    /// The key or the section that was probably meant: that it is missing then need not be said too.
+    pub(super) meant: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem that nobody has placed yet.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { key: None, place: Place::Unset, message: message.into(), fix: None, refused: false }
+        Self { key: None, place: Place::Unset, message: message.into(), fix: None, refused: false, meant: None }
     }
 
     /// Says how to mend it.
@@ -38,8 +40,14 @@ impl Problem {
     }
 
     /// Says which key is at fault.
-    pub(super) fn key(mut self, key: impl Into<String>) -> Self {
+    pub(super) fn key(mut self, key: impl Into<Box<str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Says what was probably meant.
+    pub(super) fn meant(mut self, name: impl Into<Box<str>>) -> Self {
+        self.meant = Some(name.into());
         self
     }
 
@@ -51,15 +59,30 @@ impl Problem {
 }
 
 /// The candidate that `word` was meant to be, where one is near enough.
-///
-/// Jaro-Winkler is at 0.8 for one slip in a short word and favours a common beginning, which is how keys are misspelt.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score > 0.8)
+        .map(|candidate| (nearness(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(score, _)| *score > 0.0)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Above 0 where one may have been meant by the other.
+fn nearness(word: &str, candidate: &str) -> f64 {
+    let letters = word.chars().count().max(candidate.chars().count());
+    // One slip in three letters: a letter too many, too few, wrong, or two exchanged.
+    let is_slip = strsim::damerau_levenshtein(word, candidate) <= (letters / 3).max(1);
+    // A word left out or added: Jaro-Winkler favours a common beginning.
+    let likeness = strsim::jaro_winkler(word, candidate);
+    if is_slip {
+        1.0 + strsim::normalized_damerau_levenshtein(word, candidate)
+    } else if likeness > 0.85 {
+        likeness
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +96,7 @@ mod tests {
         assert_eq!(nearest("Region", keys), Some("region"));
         assert_eq!(nearest("clientid", keys), Some("client_id"));
         assert_eq!(nearest("zebra", keys), None);
+        assert_eq!(nearest("ulr", ["http", "url", "ca_file"]), Some("url"));
+        assert_eq!(nearest("client_secret", keys), Some("client_secret_file"));
     }
 }

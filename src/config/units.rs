@@ -1,6 +1,6 @@
 //! Durations and sizes as people write them: `"1h30m"`, `"64KiB"`.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use super::problem::Problem;
 
@@ -70,7 +70,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     let mut rank = None;
     for (number, unit) in &parts {
         let Some(position) = DURATION_UNITS.iter().position(|(name, _)| name == unit) else {
-            return Err(wrong(mended(&parts, &DURATION_ALIASES).unwrap_or_else(|| general.into())));
+            return Err(wrong(mended(&parts, &DURATION_UNITS, &DURATION_ALIASES).unwrap_or_else(|| general.into())));
         };
         if rank.is_some_and(|before| before >= position) {
             return Err(wrong("each unit stands once, the larger first: \"1h30m\"".into()));
@@ -94,7 +94,7 @@ pub(super) fn size(text: &str) -> Result<u64, Problem> {
         return Err(wrong(format!("a number needs a unit: \"{number}B\"")));
     }
     let Some((_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(wrong(mended(&parts, &SIZE_ALIASES).unwrap_or_else(|| general.into())));
+        return Err(wrong(mended(&parts, &SIZE_UNITS, &SIZE_ALIASES).unwrap_or_else(|| general.into())));
     };
     number
         .parse::<u64>()
@@ -110,7 +110,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     // Weeks and years read worse than the days that people think in.
     for (unit, millis) in &DURATION_UNITS[2..] {
         if rest >= *millis {
-            shown.push_str(&format!("{}{unit}", rest / millis));
+            let _ = write!(shown, "{}{unit}", rest / millis);
             rest %= millis;
         }
     }
@@ -137,15 +137,14 @@ fn parts(text: &str) -> Option<Vec<(&str, &str)>> {
 }
 
 /// `5 minutes` written as `write "5m"`, where every unit is one that people try.
-fn mended(parts: &[(&str, &str)], aliases: &[(&str, &str)]) -> Option<String> {
+fn mended(parts: &[(&str, &str)], units: &[(&'static str, u64)], aliases: &[(&str, &'static str)]) -> Option<String> {
     let mut out = String::new();
     for (number, unit) in parts {
-        let known = DURATION_UNITS.iter().chain(&SIZE_UNITS).map(|(name, _)| *name).find(|name| name == unit);
-        let unit = known.or_else(|| {
-            aliases.iter().find(|(alias, _)| *alias == *unit || *alias == unit.to_lowercase()).map(|(_, name)| *name)
-        })?;
+        let lower = unit.to_lowercase();
+        let known = units.iter().map(|(name, _)| *name).find(|name| *name == *unit || *name == lower);
+        let alias = || aliases.iter().find(|(alias, _)| *alias == *unit || *alias == lower).map(|(_, name)| *name);
         out.push_str(number);
-        out.push_str(unit);
+        out.push_str(known.or_else(alias)?);
     }
     Some(format!("write {out:?}"))
 }

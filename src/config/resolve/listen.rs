@@ -28,7 +28,7 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &Listen, g
         let at = |problem: Problem| placed(&file.proxy, problem.at(place.clone()));
         match address(context, &place, &item.value) {
             Err(problem) => {
-                context.push(at(Problem { message: format!("has an item that {}", problem.message), ..problem }))
+                context.push(at(Problem { message: format!("has an item that {}", problem.message), ..problem }));
             }
             Ok(address) if is_shared(&address) && proxy.contains(&address) => {
                 context.push(at(Problem::new(format!("lists {:?} twice", item.value)).fix("remove one of the two")));
@@ -152,13 +152,13 @@ fn meant(text: &str) -> Option<String> {
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
     let candidate = if !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit()) {
         format!("127.0.0.1:{bare}")
-    } else if let Some(port) = bare.strip_prefix(':') {
-        format!("127.0.0.1:{port}")
     } else if let Some(port) = bare.strip_prefix("*:") {
         format!("0.0.0.0:{port}")
     } else if bare.matches(':').count() > 1 && !bare.starts_with('[') {
         let (host, port) = bare.rsplit_once(':')?;
         format!("[{host}]:{port}")
+    } else if let Some(port) = bare.strip_prefix(':') {
+        format!("127.0.0.1:{port}")
     } else if bare.starts_with('/') {
         return Some(format!("unix:{bare}"));
     } else if bare.contains(':') {

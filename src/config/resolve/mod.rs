@@ -46,7 +46,7 @@ impl Context<'_, '_> {
 
     /// The value of a key that has to be set. Without any file one error speaks for all of them, and is said elsewhere.
     pub(super) fn required<T: Clone>(&mut self, setting: &Setting<Option<T>>, example: &str) -> Option<T> {
-        if setting.value.is_none() && setting.sound && self.file.is_some() {
+        if setting.value.is_none() && setting.sound && self.file.is_some() && !self.reader.is_misspelt(&setting.key) {
             self.push(setting.problem("is not set, and has no default").fix(format!("add it: {example}")));
         }
         setting.value.clone()

@@ -30,6 +30,9 @@ const NOT_INJECTABLE: [&str; 13] = [
     "proxy-connection",
 ];
 
+/// A mistake that has been reported.
+struct Reported;
+
 /// The place of the token in a format.
 const PLACEHOLDER: &str = "{token}";
 
@@ -66,7 +69,7 @@ pub(in crate::config) fn routes(
         let inject = route_inject(context, route, defaults.map(|(_, inject)| inject));
         let Some((upstream, _)) = defaults else { continue };
         let url = own.unwrap_or_else(|| Some(upstream.url.clone()));
-        if let (Some(path), Some(url), Some(inject)) = (path, url, inject) {
+        if let (Some(path), Some(url), Ok(inject)) = (path, url, inject) {
             let upstream = Upstream { url, ..upstream.clone() };
             resolved.push(Route { path, upstream, inject, strip_prefix: route.strip_prefix.value });
         }
@@ -74,8 +77,12 @@ pub(in crate::config) fn routes(
     (resolved.len() == routes.len()).then_some(resolved)
 }
 
-/// The outer `None` is a mistake, the inner one `inject = false`.
-fn route_inject(context: &mut Context<'_, '_>, route: &FileRoute, default: Option<&Inject>) -> Option<Option<Inject>> {
+/// What a route injects, or what it was going to is a mistake and has been reported.
+fn route_inject(
+    context: &mut Context<'_, '_>,
+    route: &FileRoute,
+    default: Option<&Inject>,
+) -> Result<Option<Inject>, Reported> {
     let header = route.header.value.as_ref().map(|text| header(context, &route.header, text));
     let format = route.format.value.as_ref().map(|text| format(context, &route.format, text));
     if !route.inject.value {
@@ -88,13 +95,13 @@ fn route_inject(context: &mut Context<'_, '_>, route: &FileRoute, default: Optio
             let problem = route.inject.problem(format!("is false, so `{key}` would do nothing"));
             context.push(problem.fix("remove one of the two"));
         }
-        return Some(None);
+        return Ok(None);
     }
-    let default = default?;
-    Some(Some(Inject {
+    let default = default.ok_or(Reported)?;
+    Ok(Some(Inject {
         token: route.token.value.map_or(default.token, |token| token.0),
-        header: header.unwrap_or_else(|| Some(default.header.clone()))?,
-        format: format.unwrap_or_else(|| Some(default.format.clone()))?,
+        header: header.unwrap_or_else(|| Some(default.header.clone())).ok_or(Reported)?,
+        format: format.unwrap_or_else(|| Some(default.format.clone())).ok_or(Reported)?,
         client_value: default.client_value,
     }))
 }
