@@ -1,8 +1,14 @@
 //! The handle: starts a pool, looks into it, and changes it while it runs.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::{
     calls::Calls,
@@ -41,7 +47,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct DevPool {
     shared: Arc<Shared>,
-    tasks: TaskGroup,
+    /// None while it is offline.
+    tasks: Mutex<Option<TaskGroup>>,
     address: SocketAddr,
 }
 
@@ -95,6 +102,8 @@ impl Drop for HeldAnswers {
 
 impl DevPool {
     /// Starts a pool on the current runtime, whose clock is `clock`.
+    ///
+    /// The first pool of a process makes its keys, which blocks for up to a second; all pools share them.
     pub async fn start(settings: Settings, clock: SharedClock) -> Result<Self, StartError> {
         let listen = settings.listen;
         let bound = listener::bind(listen).await.map_err(|source| StartError::Bind { address: listen, source });
@@ -108,16 +117,25 @@ impl DevPool {
             IssuerForm::Fixed(issuer) => issuer.clone(),
         };
         let shared = Arc::new(Shared::new(Pool::new(settings, issuer)?, clock));
-        let tasks = TaskGroup::new();
-        let serving = Arc::clone(&shared);
-        let serve = move |stream, switch| server::serve(Arc::clone(&serving), stream, switch);
-        tasks.tasks().spawn(listener::accept(socket, tasks.tasks(), serve));
+        let tasks = Mutex::new(Some(serving(&shared, socket)));
         Ok(Self { shared, tasks, address })
     }
 
-    /// Stops, and returns once its port is free.
-    pub async fn stop(self) {
-        self.tasks.stop().await;
+    /// Closes every connection and refuses new ones; returns once its port is free. What the pool knows stays.
+    pub async fn go_offline(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tasks) = tasks {
+            tasks.stop().await;
+        }
+    }
+
+    /// Listens again on the same address, after [`go_offline`](Self::go_offline).
+    pub async fn go_online(&self) -> Result<(), StartError> {
+        let address = self.address;
+        let bound = listener::bind(address).await.map_err(|source| StartError::Bind { address, source });
+        let tasks = serving(&self.shared, bound?.0);
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
+        Ok(())
     }
 
     /// Where it listens.
@@ -311,4 +329,13 @@ impl DevPool {
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
+}
+
+/// Serves the pool on that socket.
+fn serving(shared: &Arc<Shared>, socket: TcpListener) -> TaskGroup {
+    let tasks = TaskGroup::new();
+    let shared = Arc::clone(shared);
+    let serve = move |stream, switch| server::serve(Arc::clone(&shared), stream, switch);
+    tasks.tasks().spawn(listener::accept(socket, tasks.tasks(), serve));
+    tasks
 }

@@ -275,11 +275,13 @@ async fn the_log_tells_calls_apart_without_any_secret() {
 }
 
 #[tokio::test]
-async fn a_stopped_pool_frees_its_port() {
+async fn a_pool_that_was_offline_knows_its_sessions() {
     let (pool, _clock) = start(Settings::default()).await;
-    let listen = pool.address();
-    refresh(&pool, &Secret::from("garbage")).await;
-    pool.stop().await;
-    let (again, _clock) = start(Settings { listen, ..Settings::default() }).await;
-    assert_eq!(again.address(), listen);
+    let token = pool.sign_in(USER, CLIENT).expect("signed in").refresh_token;
+    assert_eq!(refresh(&pool, &token).await.status, 200);
+    pool.go_offline().await;
+    assert!(try_call(&pool, "GetTokensFromRefreshToken", &refresh_body(&token)).await.is_err());
+    pool.go_online().await.expect("its port is free");
+    assert_eq!(refresh(&pool, &token).await.status, 200);
+    assert_eq!(pool.calls().total(), 2);
 }
