@@ -2,8 +2,31 @@
 //!
 //! Owns the record's form on disk and the rules of writing it: atomic, durable, 0600, under a lock. Blocking: callers
 //! on a runtime use `spawn_blocking`.
+//!
+//! | file beside the record | what for |
+//! |---|---|
+//! | `PROFILE.lock` | goes around {re-read, refresh, persist}; never the file that is renamed |
+//! | `PROFILE.running` | held by a running proxy, with its process id |
+//! | `PROFILE.json.corrupt-SECONDS` | a damaged record, moved aside by whoever would have written over it |
 
-use std::{path::PathBuf, time::Duration};
+mod file;
+mod lock;
+mod place;
+mod record;
+mod running;
+mod watch;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use file::FileStore;
+pub use lock::{Lock, LockError};
+pub use place::Untrusted;
+pub use running::{RunningError, RunningLock, running_pid};
+pub use watch::{Changes, WatchError};
 
 use crate::{clock::Now, session::Session};
 
@@ -17,21 +40,32 @@ pub enum Settings {
     },
 }
 
+impl Settings {
+    /// The store that they describe. Nothing is read or made yet.
+    #[must_use]
+    pub fn open(&self) -> Box<dyn TokenStore> {
+        match self {
+            Self::File { path } => Box::new(FileStore::new(path.clone())),
+        }
+    }
+}
+
 /// One place in which one session is kept.
 pub trait TokenStore: Send + Sync {
-    /// The stored session, or `None` where there is none. Its tokens count as received at `now`.
+    /// The stored session, or `None` where there is none. Its tokens count as received `now`: whether they are good is
+    /// for `cognito::verify_stored` to say.
     ///
     /// # Errors
     /// Where the record cannot be trusted or understood; it stays as it is.
     fn load(&self, now: Now) -> Result<Option<Session>, LoadError>;
 
-    /// Writes `session` durably, under `lock`.
+    /// Writes `session` durably, under `lock`. A damaged record that is in the way is moved aside.
     ///
     /// # Errors
     /// Where the disk refuses; the old record is intact then.
     fn save(&self, session: &Session, lock: &Lock) -> Result<(), SaveError>;
 
-    /// Removes the record, under `lock`. Nothing stored is fine.
+    /// Removes the record, under `lock`. Nothing stored is fine; a damaged record is moved aside instead.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -43,22 +77,96 @@ pub trait TokenStore: Send + Sync {
     /// Where it cannot be had in that time, or at all.
     fn lock(&self, wait: Duration) -> Result<Lock, LockError>;
 
+    /// Tells of changes by other processes, and of our own: the record's generation tells which.
+    ///
+    /// # Errors
+    /// Where the place cannot be watched.
+    fn watch(&self) -> Result<Changes, WatchError>;
+
     /// What a person calls this place: the path, or the keyring's name.
     fn location(&self) -> String;
 }
 
-/// The store's lock, given back when it is dropped (and by the kernel when the process dies).
-#[derive(Debug)]
-pub struct Lock {
-    _file: std::fs::File,
-}
-
 /// Why a record could not be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {}
+pub enum LoadError {
+    /// The place is not safe to keep a secret in.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// It belongs to somebody else.
+    #[error("{path} may not be read by this user{}; run the command as its owner, or with sudo", owned_by(*.owner))]
+    Denied {
+        /// The record, or its directory.
+        path: PathBuf,
+        /// Whose it is, where that can be seen.
+        owner: Option<u32>,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// It is damaged. It stays as it is until something new is written.
+    #[error("{path} is damaged ({problem}); sign in again, and it is moved aside")]
+    Corrupt {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A newer version wrote it.
+    #[error("{path} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
+    Newer {
+        /// The record.
+        path: PathBuf,
+        /// Its schema.
+        schema: u32,
+    },
+    /// The disk refuses.
+    #[error("{path} cannot be read: {source}")]
+    Io {
+        /// The record.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
 /// Why a record could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {}
-/// Why the lock could not be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {}
+pub enum SaveError {
+    /// The place is not safe to keep a secret in.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// A newer version wrote what is there.
+    #[error("{path} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
+    Newer {
+        /// The record.
+        path: PathBuf,
+        /// Its schema.
+        schema: u32,
+    },
+    /// The disk refuses, or does not promise to keep it. The old record is intact, or the new one is there whole.
+    #[error("{path} cannot be {deed}: {source}")]
+    Io {
+        /// The record.
+        path: PathBuf,
+        /// What was being done.
+        deed: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn owned_by(owner: Option<u32>) -> String {
+    owner.map_or_else(String::new, |owner| format!(" (it belongs to user id {owner})"))
+}
+
+/// The file beside `record` for `purpose`: `PROFILE.json` has `PROFILE.lock` and `PROFILE.running`, and a record with
+/// another ending keeps it.
+fn sibling(record: &Path, purpose: &str) -> PathBuf {
+    if record.extension().is_some_and(|extension| extension == "json") {
+        return record.with_extension(purpose);
+    }
+    let mut name = record.as_os_str().to_owned();
+    name.push(".");
+    name.push(purpose);
+    PathBuf::from(name)
+}

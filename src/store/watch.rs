@@ -1,0 +1,92 @@
+//! Changes of the record, as they happen.
+//!
+//! The directory is watched and not the file: every write puts a new file in the old one's place. A hint is all that
+//! is given; whoever hears it reads the record again and compares generations.
+
+use std::path::{Path, PathBuf};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use super::place;
+
+/// Why the record cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[error("changes of {path} cannot be watched: {source}")]
+pub struct WatchError {
+    /// The directory.
+    path: PathBuf,
+    /// What the operating system said.
+    source: notify::Error,
+}
+
+/// Tells of changes for as long as it is kept.
+#[derive(Debug)]
+pub struct Changes {
+    _watcher: RecommendedWatcher,
+    hints: mpsc::Receiver<()>,
+}
+
+impl Changes {
+    /// Watches `record`, which need not exist yet; its directory is made.
+    pub(super) fn of(record: &Path) -> Result<Self, WatchError> {
+        let directory = place::directory(record);
+        let failed = |source| WatchError { path: directory.to_owned(), source };
+        place::make_directory(directory).map_err(|error| failed(notify::Error::io(error)))?;
+        let name = record.file_name().map(ToOwned::to_owned);
+        // One unread hint says all that ten would.
+        let (hint, hints) = mpsc::channel(1);
+        let told = move |event: notify::Result<Event>| {
+            let concerns = match &event {
+                Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
+                Ok(event) => event.need_rescan() || event.paths.iter().any(|path| path.file_name() == name.as_deref()),
+                // Something was missed: better to look once too often.
+                Err(_) => true,
+            };
+            if concerns {
+                // Full: a hint is unread. Closed: nobody listens any more.
+                let _unread = hint.try_send(());
+            }
+        };
+        let mut watcher = notify::recommended_watcher(told).map_err(failed)?;
+        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+        Ok(Self { _watcher: watcher, hints })
+    }
+
+    /// Completes when the record may have changed since the last time; several changes may be told as one. `None` when
+    /// nothing more will be told.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.hints.recv().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Far longer than a notification takes; only a failure waits for it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_record_that_is_replaced_or_removed_is_noticed_and_its_neighbours_are_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let record = dir.path().join("state/proxy.json");
+        let mut changes = Changes::of(&record).expect("watched");
+        let mut next = async || timeout(PATIENCE, changes.changed()).await.expect("noticed").expect("still told");
+        for content in ["one", "two"] {
+            fs::write(record.with_extension("new"), content).expect("written");
+            fs::rename(record.with_extension("new"), &record).expect("put in place");
+            next().await;
+        }
+        fs::remove_file(&record).expect("removed");
+        next().await;
+        // Whatever else is told from here on would be about the neighbour.
+        while let Ok(Some(())) = timeout(Duration::from_millis(50), changes.changed()).await {}
+        fs::write(record.with_extension("lock"), "").expect("written");
+        assert!(timeout(Duration::from_millis(200), changes.changed()).await.is_err());
+    }
+}
