@@ -50,9 +50,9 @@ pub enum LockError {
 impl Lock {
     /// Takes the lock at `path`, waiting up to `wait`.
     pub(super) fn take(path: &Path, owner: Owner, wait: Duration) -> Result<Self, LockError> {
-        let failed = |source: io::Error| match place::is_link(&source) {
-            true => LockError::Untrusted(Untrusted::Link { path: path.to_owned() }),
-            false => LockError::Io { path: path.to_owned(), source },
+        let failed = |source: io::Error| {
+            let path = path.to_owned();
+            if place::is_link(&source) { Untrusted::Link { path }.into() } else { LockError::Io { path, source } }
         };
         let began = Instant::now();
         loop {

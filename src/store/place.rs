@@ -163,8 +163,8 @@ pub(super) fn is_on_network(directory: &Path) -> bool {
     const SMB: [u32; 2] = [0xFF53_4D42, 0xFE53_4D42];
     let Ok(found) = rustix::fs::statfs(directory) else { return false };
     // The type is 64 bits wide or 32, with a sign or without, by platform; the numbers have 32 bits.
-    let magic = found.f_type;
-    magic == rustix::fs::NFS_SUPER_MAGIC || SMB.iter().any(|smb| (magic as u64) & 0xFFFF_FFFF == u64::from(*smb))
+    let magic = i128::from(found.f_type) & 0xFFFF_FFFF;
+    magic == i128::from(rustix::fs::NFS_SUPER_MAGIC) || SMB.iter().any(|smb| magic == i128::from(*smb))
 }
 
 /// Elsewhere it cannot be told.

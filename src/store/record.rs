@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -38,7 +39,7 @@ struct Versioned {
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     schema: u32,
-    /// SHA-256 of `session` as compact JSON, in lower-case hex.
+    /// SHA-256 of `session` as compact JSON, in base64.
     sha256: String,
     session: Record,
 }
@@ -200,7 +201,7 @@ fn read(bytes: &[u8]) -> Result<Record, Unreadable> {
 fn checksum(record: &Record) -> Result<String, serde_json::Error> {
     let bytes = Zeroizing::new(serde_json::to_vec(record)?);
     let digest = digest::digest(&digest::SHA256, &bytes);
-    Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(STANDARD.encode(digest))
 }
 
 impl From<&Session> for Record {
