@@ -10,9 +10,8 @@ use http::{
 use serde::Serialize;
 
 use super::wire::Problem;
-use crate::reply::Refusal;
+use crate::reply::{self, Body, Form, PROXY_STATUS, Refusal};
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// A probe that failed is repeated soon anyway.
@@ -87,13 +86,7 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
-    let status = refusal.code.status();
-    let mut response = problem(&Problem::new(status, refusal.code.as_str(), &refusal.detail, &refusal.fix));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let wait = refusal.retry_after.map_or(1, |wait| wait.as_millis().div_ceil(1000).max(1));
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(u64::try_from(wait).unwrap_or(u64::MAX)));
-    }
-    response
+    reply::respond(refusal, Form::Problem).map(Body::into_bytes)
 }
 
 pub(super) fn problem(problem: &Problem) -> Response<Bytes> {

@@ -134,20 +134,14 @@ impl Service {
     }
 
     fn admit(&self, peer: Option<u32>, headers: &HeaderMap) -> Result<(), Refusal> {
-        let refused = |code, detail: &str, fix: &str| Refusal {
-            code,
-            detail: detail.to_owned(),
-            fix: fix.to_owned(),
-            retry_after: None,
-        };
         if !peer.is_some_and(|uid| uid == self.owner || uid == 0) {
             let fix = format!("run the command as uid {}, or with sudo", self.owner);
-            return Err(refused(Code::PeerNotAllowed, "the control socket admits its owner and root", &fix));
+            return Err(Refusal::new(Code::PeerNotAllowed, "the control socket admits its owner and root", fix));
         }
         match FOREIGN.iter().find(|name| headers.contains_key(*name)) {
             Some(name) => {
                 let detail = format!("a request with {name} does not come from the command line");
-                Err(refused(Code::CrossSite, &detail, "connect to the control socket directly"))
+                Err(Refusal::new(Code::CrossSite, detail, "connect to the control socket directly"))
             }
             None => Ok(()),
         }

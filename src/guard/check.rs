@@ -286,4 +286,6 @@ fn host_header(headers: &HeaderMap) -> Result<Option<Authority<'_>>, Refusal> {
 }
 
 #[cfg(test)]
+mod promises;
+#[cfg(test)]
 mod tests;

@@ -12,10 +12,6 @@ use crate::reply::{Code, Refusal};
 /// How much of a client's own words is quoted.
 const QUOTED: usize = 100;
 
-fn refusal(code: Code, detail: impl Into<String>, fix: impl Into<String>) -> Refusal {
-    Refusal { code, detail: detail.into(), fix: fix.into(), retry_after: None }
-}
-
 fn quoted(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes())
         .chars()
@@ -38,7 +34,7 @@ fn written(authority: &Authority<'_>) -> String {
 }
 
 pub(super) fn connect() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::MethodRefused,
         "this is no forward proxy: CONNECT is refused",
         "use the proxy's own address as the base URL, not as a proxy setting",
@@ -46,19 +42,27 @@ pub(super) fn connect() -> Refusal {
 }
 
 pub(super) fn no_host() -> Refusal {
-    refusal(Code::BadRequest, "the request has no Host header", "send one Host header with the proxy's own address")
+    Refusal::new(
+        Code::BadRequest,
+        "the request has no Host header",
+        "send one Host header with the proxy's own address",
+    )
 }
 
 pub(super) fn many_hosts() -> Refusal {
-    refusal(Code::BadRequest, "the request has more than one Host header", "send one Host header")
+    Refusal::new(Code::BadRequest, "the request has more than one Host header", "send one Host header")
 }
 
 pub(super) fn odd_host() -> Refusal {
-    refusal(Code::BadRequest, "the Host header is not ASCII text", "send one Host header with the proxy's own address")
+    Refusal::new(
+        Code::BadRequest,
+        "the Host header is not ASCII text",
+        "send one Host header with the proxy's own address",
+    )
 }
 
 pub(super) fn bad_host(error: AuthorityError) -> Refusal {
-    refusal(
+    Refusal::new(
         Code::BadRequest,
         format!("the request's host is none: {error}"),
         "send one Host header with the proxy's own address",
@@ -66,11 +70,11 @@ pub(super) fn bad_host(error: AuthorityError) -> Refusal {
 }
 
 pub(super) fn authority_differs() -> Refusal {
-    refusal(Code::BadRequest, ":authority and Host differ", "send :authority alone")
+    Refusal::new(Code::BadRequest, ":authority and Host differ", "send :authority alone")
 }
 
 pub(super) fn target_differs() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::HostNotAllowed,
         "the request's target names another host than its Host header",
         "use the proxy's own address as the base URL, not as a proxy setting",
@@ -79,7 +83,7 @@ pub(super) fn target_differs() -> Refusal {
 
 pub(super) fn host(authority: &Authority<'_>) -> Refusal {
     let host = written(authority);
-    refusal(
+    Refusal::new(
         Code::HostNotAllowed,
         format!("{host} is no name of this proxy"),
         format!("use localhost with the proxy's port, or if this name is yours add \"{host}\" to guard.hosts"),
@@ -87,7 +91,7 @@ pub(super) fn host(authority: &Authority<'_>) -> Refusal {
 }
 
 pub(super) fn user(uid: u32) -> Refusal {
-    refusal(
+    Refusal::new(
         Code::PeerNotAllowed,
         format!("the connecting process belongs to uid {uid}, who is not in guard.users"),
         format!("add \"{uid}\" to guard.users, or run the client as a user who is there"),
@@ -95,7 +99,7 @@ pub(super) fn user(uid: u32) -> Refusal {
 }
 
 pub(super) fn unknown_user() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::PeerNotAllowed,
         "it cannot be told which user the connecting process belongs to",
         "connect from a process of a user in guard.users on this machine, and keep the connection open for the reply",
@@ -103,7 +107,7 @@ pub(super) fn unknown_user() -> Refusal {
 }
 
 pub(super) fn remote() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::PeerNotAllowed,
         "the client is on another machine, and no client key is set",
         "set guard.client_key_file, and send the key as Cognito-Proxy-Key",
@@ -118,11 +122,11 @@ pub(super) fn origin(value: &HeaderValue) -> Refusal {
     } else {
         format!("if this page may use your session, add \"{origin}\" to guard.origins")
     };
-    refusal(Code::OriginNotAllowed, format!("the origin {origin} is not in guard.origins"), fix)
+    Refusal::new(Code::OriginNotAllowed, format!("the origin {origin} is not in guard.origins"), fix)
 }
 
 pub(super) fn cross_site() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::CrossSite,
         "a browser says that a page of another origin makes this request",
         "open the address itself, or add the page's origin to guard.origins",
@@ -130,7 +134,7 @@ pub(super) fn cross_site() -> Refusal {
 }
 
 pub(super) fn admin_origin(value: &HeaderValue) -> Refusal {
-    refusal(
+    Refusal::new(
         Code::OriginNotAllowed,
         format!("a page of {} may not use the admin listener", quoted(value)),
         "open the status page itself; guard.origins does not apply to the admin listener",
@@ -138,7 +142,7 @@ pub(super) fn admin_origin(value: &HeaderValue) -> Refusal {
 }
 
 pub(super) fn admin_site() -> Refusal {
-    refusal(
+    Refusal::new(
         Code::CrossSite,
         "a browser says that a page of another origin leads here",
         "type or paste the address; guard.origins does not apply to the admin listener",
@@ -146,7 +150,7 @@ pub(super) fn admin_site() -> Refusal {
 }
 
 pub(super) fn client_key(is_wrong: bool) -> Refusal {
-    refusal(
+    Refusal::new(
         Code::ClientKeyRequired,
         if is_wrong { "the client key is wrong" } else { "the client key is missing" },
         "send the content of guard.client_key_file as Cognito-Proxy-Key",
@@ -154,7 +158,7 @@ pub(super) fn client_key(is_wrong: bool) -> Refusal {
 }
 
 pub(super) fn header(name: &HeaderName) -> Refusal {
-    refusal(
+    Refusal::new(
         Code::HeaderRequired,
         format!("the header {name} is missing"),
         format!("send {name} with any value; guard.require_header asks for it"),

@@ -168,7 +168,7 @@ async fn a_unix_socket_names_its_peer() {
     assert_eq!(of_unix(&accepted), Peer::Uid(myself()));
 }
 
-/// Prints what a verdict costs; asserts only that it is the same a thousand times.
+/// Prints what a verdict costs; asserts only that it is the same every time.
 #[test]
 fn a_verdict_is_cheap_enough_for_every_connection() {
     let listener = listen("127.0.0.1:0").unwrap();
@@ -176,12 +176,13 @@ fn a_verdict_is_cheap_enough_for_every_connection() {
     let (accepted, _) = listener.accept().unwrap();
     let (local, peer) = (accepted.local_addr().unwrap(), accepted.peer_addr().unwrap());
     for resolver in resolvers() {
+        // The text of a table with tens of thousands of rows takes milliseconds each time.
+        let (way, times) = if resolver.diag.is_some() { ("sock_diag", 1000) } else { ("/proc/self/net/tcp", 10) };
         let began = Instant::now();
-        for _ in 0..1000 {
+        for _ in 0..times {
             assert_eq!(resolver.tcp(local, peer), Peer::Uid(myself()));
         }
-        let way = if resolver.diag.is_some() { "sock_diag" } else { "/proc/self/net/tcp" };
-        println!("{way}: {:?} a verdict", began.elapsed() / 1000);
+        println!("{way}: {:?} a verdict", began.elapsed() / times);
     }
     drop(accepted);
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
