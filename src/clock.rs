@@ -15,6 +15,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
 
 /// A point in wall-clock time, in milliseconds since 1970-01-01T00:00:00Z.
@@ -92,6 +93,22 @@ impl fmt::Display for UnixTime {
             Ok(timestamp) => write!(f, "{timestamp}"),
             Err(_) => write!(f, "{}s since 1970", self.as_secs()),
         }
+    }
+}
+
+impl Serialize for UnixTime {
+    /// As it is displayed.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixTime {
+    /// From RFC 3339.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let timestamp: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        Ok(Self::from_millis(timestamp.as_millisecond()))
     }
 }
 

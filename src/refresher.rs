@@ -18,7 +18,7 @@ use self::attempt::{Attempt, Attempted};
 use crate::{
     clock::SharedClock,
     cognito::Issuer,
-    current::{Nudge, Publisher},
+    current::{self, Nudge, Publisher},
     metrics::Metrics,
     session::{
         Failure, Session, Settings, TransientKind,
@@ -58,6 +58,8 @@ pub enum Command {
     Reconfigure {
         /// The machine's part of it.
         settings: Box<Settings>,
+        /// How long requests wait.
+        current: current::Settings,
         /// The issuer that it describes.
         issuer: Arc<dyn Issuer>,
     },
@@ -201,8 +203,9 @@ impl Refresher {
                     self.happen(Event::Adopted { session, stored: true }).await;
                 }
             }
-            Command::Reconfigure { settings, issuer } => {
+            Command::Reconfigure { settings, current, issuer } => {
                 self.issuer = issuer;
+                self.publisher.reconfigure(current);
                 self.happen(Event::Reconfigured(settings)).await;
             }
             Command::NetworkChanged => self.happen(Event::Wanted).await,
@@ -270,14 +273,18 @@ impl Refresher {
     }
 
     async fn load(&self) -> Result<Option<Box<Session>>, String> {
-        let store = Arc::clone(&self.store);
+        let (store, issuer) = (Arc::clone(&self.store), Arc::clone(&self.issuer));
         let now = self.clock.now();
-        blocking(move || store.load(now).map(|session| session.map(Box::new)).map_err(|error| error.to_string())).await
+        blocking(move || {
+            let stored = store.load(now).map_err(|error| error.to_string())?;
+            Ok(stored.map(|session| Box::new(issuer.reverify(session, now))))
+        })
+        .await
     }
 
     async fn save(&mut self) -> Event {
         let Some(session) = self.state.session().cloned() else { return Event::Saved };
-        let store = Arc::clone(&self.store);
+        let (store, issuer) = (Arc::clone(&self.store), Arc::clone(&self.issuer));
         let now = self.clock.now();
         let held = self.lock.take();
         let (lock, event) = blocking(move || {
@@ -295,7 +302,8 @@ impl Refresher {
                 && stored.generation > session.generation
                 && stored.client_id == session.client_id
             {
-                return Ok((None, Event::Adopted { session: Box::new(stored), stored: true }));
+                let session = Box::new(issuer.reverify(stored, now));
+                return Ok((None, Event::Adopted { session, stored: true }));
             }
             match store.save(&session, &lock) {
                 Ok(()) => Ok((ours.then_some(lock), Event::Saved)),

@@ -18,7 +18,10 @@ use super::{
     IssuedToken, Problem, Reloaded,
     wire::{TokenReply, TokenRequest},
 };
-use crate::{secret::Secret, session::TokenKind};
+use crate::{
+    secret::Secret,
+    session::{TokenKind, status::Report},
+};
 
 /// How long a call may take: a token may cost a refresh, whose attempts have their own limits below this.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,7 +109,7 @@ impl Client {
     }
 
     /// `/status.json`, as it is.
-    pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
+    pub async fn status(&self) -> Result<Report, ClientError> {
         let (status, body) = self.call(Method::GET, "/status.json", Bytes::new()).await?;
         self.parsed(status, &body)
     }

@@ -10,7 +10,13 @@ use http::{
 };
 
 use super::answer;
-use crate::session::status::{Report, TokenReport};
+use crate::{
+    clock::UnixTime,
+    session::{
+        status::{Report, TokenReport},
+        warning::Level,
+    },
+};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
@@ -47,13 +53,13 @@ fn render(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>cognito-proxy: {state}</title>\n<style>{STYLE}</style>\n<h1>cognito-proxy: {state}</h1>\n"
     );
-    if report.warning.level != "none" || report.warning.fix.is_some() {
+    if report.warning.level > Level::None || report.warning.fix.is_some() {
         let fix = report.warning.fix.as_deref().unwrap_or("cognito-proxy status");
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(
             page,
             "<p class=\"warning\">Warning level <b>{}</b>. To mend it: <code>{}</code></p>",
-            report.warning.level,
+            report.warning.level.as_str(),
             escape(fix)
         );
     }
@@ -74,20 +80,20 @@ fn rows(report: &Report) -> Vec<(&'static str, String)> {
     rows.push(("ID token", token(report.id_token.as_ref())));
     rows.push(("Access token", token(report.access_token.as_ref())));
     let session = match (&report.refresh_token.expires_at, report.refresh_token.expires_in_s) {
-        (Some(at), Some(left)) => format!("ends {at}, in {} ({})", span(left), report.refresh_token.basis),
-        _ => format!("ends at a time that is not known ({})", report.refresh_token.basis),
+        (Some(at), Some(left)) => format!("ends {at}, in {} ({})", span(left), report.refresh_token.basis.as_str()),
+        _ => format!("ends at a time that is not known ({})", report.refresh_token.basis.as_str()),
     };
     rows.push(("Session", session));
-    let or_unknown = |at: &Option<String>| at.clone().unwrap_or_else(|| "not known".into());
-    rows.push(("Tokens can be had until", or_unknown(&report.injecting_until)));
-    rows.push(("Next refresh", report.next_refresh_at.clone().unwrap_or_else(|| "none is due".into())));
+    let or = |at: Option<UnixTime>, otherwise: &str| at.map_or_else(|| otherwise.into(), |at| at.to_string());
+    rows.push(("Tokens can be had until", or(report.injecting_until, "not known")));
+    rows.push(("Next refresh", or(report.next_refresh_at, "none is due")));
     rows.push((
         "Last refresh",
         report.last_refresh.as_ref().map_or_else(
             || "none yet".into(),
             |last| match &last.error {
-                Some(error) => format!("{}, {}: {error}", last.at, last.outcome),
-                None => format!("{}, {}", last.at, last.outcome),
+                Some(error) => format!("{}, {}: {error}", last.at, last.outcome.as_str()),
+                None => format!("{}, {}", last.at, last.outcome.as_str()),
             },
         ),
     ));

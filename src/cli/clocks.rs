@@ -1,13 +1,12 @@
 //! The session's clocks as a person reads them: what `status`, `import` and `login` print.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    clock::{Now, Span, UnixTime},
+    clock::{Span, UnixTime},
     session::{
         Basis,
-        schedule::Deadline,
-        status::{Facts, StateName},
+        status::{Report, StateName, TokenReport},
         warning::Level,
     },
 };
@@ -17,54 +16,67 @@ const NAMES: usize = 16;
 
 /// Everything that `status` says, one fact a line.
 #[must_use]
-pub fn describe(facts: &Facts, now: Now, held_requests: u64) -> String {
+pub fn describe(report: &Report, now: UnixTime) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<NAMES$}{value}");
     };
-    let state = facts.state_at(now);
-    match &facts.identity {
+    match &report.identity {
         Some(identity) => line("session", format!("{} ({})", identity.username, identity.sub)),
         None => line("session", "none".into()),
     }
-    line("state", state_in_words(state).into());
-    if let Some(identity) = &facts.identity {
+    line("state", state_in_words(report.state).into());
+    if let Some(identity) = &report.identity {
         line("user pool", format!("{}, client {}", identity.user_pool_id, identity.client_id));
-        for (name, times) in [("ID token", facts.id_token), ("access token", facts.access_token)] {
-            if let Some(times) = times {
-                line(name, remaining("ends", "ended", times.end, now));
+        for (name, token) in [("ID token", &report.id_token), ("access token", &report.access_token)] {
+            if let Some(token) = token {
+                line(name, remaining(token, now));
             }
         }
-        line("session ends", session_end(facts, now));
-        if let Some(until) = facts.injecting_until {
+        line("session ends", session_end(report, now));
+        if let Some(until) = report.injecting_until {
             line("injecting until", moment(until, now));
         }
     }
-    if let Some(at) = facts.next_refresh_at.filter(|_| state != StateName::Refreshing) {
+    if let Some(at) = report.next_refresh_at.filter(|at| *at > now) {
         line("next refresh", moment(at, now));
     }
-    if let Some(last) = &facts.last_refresh {
-        let ago = Span(now.wall.since(last.at));
+    if let Some(last) = &report.last_refresh {
+        let ago = Span(now.since(last.at));
         let error = last.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         line("last refresh", format!("{} {ago} ago{error}", last.outcome.as_str()));
     }
-    if facts.consecutive_failures > 0 {
-        line("failures", format!("{} in a row", facts.consecutive_failures));
+    if report.consecutive_failures > 0 {
+        line("failures", format!("{} in a row", report.consecutive_failures));
     }
-    if held_requests > 0 {
-        line("held requests", format!("{held_requests}, waiting for a sign-in"));
+    if report.held_requests > 0 {
+        line("held requests", format!("{}, waiting for a sign-in", report.held_requests));
     }
-    if facts.unpersisted_rotation {
+    if report.unpersisted_rotation {
         line("store", "the disk refuses the new refresh token; it is in memory alone and is written again".into());
     }
-    if facts.level > Level::None {
-        line("warning", facts.level.as_str().into());
+    if report.warning.level > Level::None {
+        line("warning", report.warning.level.as_str().into());
     }
-    if let Some(fix) = &facts.fix {
+    if let Some(fix) = &report.warning.fix {
         line("to do", fix.clone());
     }
     text
+}
+
+/// The session in one short line, for prompts and bars: `alice 23h59m`, with a mark where something is to be done.
+#[must_use]
+pub fn in_short(report: &Report, now: UnixTime) -> String {
+    let Some(identity) = &report.identity else { return "signed out".into() };
+    let left = report.refresh_token.expires_at.map_or_else(|| "?".into(), |at| Span(at.since(now)).to_string());
+    match report.state {
+        StateName::SessionEnded => format!("{} ended!", identity.username),
+        StateName::BackingOff => format!("{} {left} failing!", identity.username),
+        StateName::Locked => format!("{} locked", identity.username),
+        _ if report.warning.level > Level::None => format!("{} {left}!", identity.username),
+        _ => format!("{} {left}", identity.username),
+    }
 }
 
 fn state_in_words(state: StateName) -> &'static str {
@@ -80,30 +92,28 @@ fn state_in_words(state: StateName) -> &'static str {
 }
 
 /// The end of the session with its basis: an estimate is never shown as a fact.
-fn session_end(facts: &Facts, now: Now) -> String {
+fn session_end(report: &Report, now: UnixTime) -> String {
     let key = "set cognito.refresh_token_validity to make it sure";
-    match (facts.refresh_token.at, facts.refresh_token.basis) {
+    match (report.refresh_token.expires_at, report.refresh_token.basis) {
         (None, _) => format!("unknown; {key}"),
         (Some(at), Basis::Assumed) => format!("{} at the latest, assumed; {key}", moment(at, now)),
         (Some(at), basis) => format!("{} at the latest, {}", moment(at, now), basis.as_str().replace('_', " ")),
     }
 }
 
-fn remaining(ahead: &str, past: &str, end: Deadline, now: Now) -> String {
-    let left = end.remaining(now);
-    if left.is_zero() {
-        format!("{past} {} ago", Span(now.wall.since(end.wall)))
-    } else {
-        format!("{ahead} in {} ({})", Span(left), local(end.wall))
+fn remaining(token: &TokenReport, now: UnixTime) -> String {
+    match token.expires_in_s {
+        0 => format!("ended {} ago", Span(now.since(token.expires_at))),
+        left => format!("ends in {} ({})", Span(Duration::from_secs(left)), local(token.expires_at)),
     }
 }
 
 /// A moment ahead or past, with its local time.
-fn moment(at: UnixTime, now: Now) -> String {
-    if at > now.wall {
-        format!("in {} ({})", Span(at.since(now.wall)), local(at))
+fn moment(at: UnixTime, now: UnixTime) -> String {
+    if at > now {
+        format!("in {} ({})", Span(at.since(now)), local(at))
     } else {
-        format!("{} ago ({})", Span(now.wall.since(at)), local(at))
+        format!("{} ago ({})", Span(now.since(at)), local(at))
     }
 }
 
@@ -111,38 +121,41 @@ fn moment(at: UnixTime, now: Now) -> String {
 fn local(at: UnixTime) -> String {
     jiff::Timestamp::from_millisecond(at.as_millis()).map_or_else(
         |_| at.to_string(),
-        |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %-d %b %Y %H:%M %Z").to_string(),
+        |timestamp| {
+            timestamp.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%a %-d %b %Y %H:%M %Z").to_string()
+        },
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::session::state::{State, fixtures};
-
-    fn facts(now: Now) -> Facts {
-        let session = fixtures::session(now, 3600);
-        State::new(fixtures::settings(), "cognito-proxy login".into(), 1)
-            .at_rest(Ok(Some(Box::new(session))))
-            .snapshot(now)
-            .facts
-    }
+    use crate::{
+        clock::Now,
+        session::{
+            state::{State, fixtures},
+            status::Facts,
+        },
+    };
 
     #[test]
     fn an_assumed_end_says_that_it_is_assumed_and_how_to_make_it_sure() {
         let now = Now { wall: UnixTime::from_secs(1_800_000_000), boot: Duration::from_secs(60) };
-        let text = describe(&facts(now), now, 0);
+        let session = Box::new(fixtures::session(now, 3600));
+        let state = State::new(fixtures::settings(), "cognito-proxy login".into(), 1).at_rest(Ok(Some(session)));
+        let report = state.snapshot(now).facts.report(now, 0);
+        let text = describe(&report, now.wall);
         assert!(text.contains("assumed; set cognito.refresh_token_validity"), "{text}");
         assert!(text.contains("alice (sub)"), "{text}");
         assert!(text.contains("ID token        ends in 1h"), "{text}");
+        assert_eq!(in_short(&report, now.wall), "alice 30d");
     }
 
     #[test]
     fn nobody_is_told_how_to_sign_in() {
         let now = Now { wall: UnixTime::from_secs(0), boot: Duration::ZERO };
-        let text = describe(&Facts::signed_out(Some("cognito-proxy login".into())), now, 0);
+        let report = Facts::signed_out(Some("cognito-proxy login".into())).report(now, 0);
+        let text = describe(&report, now.wall);
         assert_eq!(text, "session         none\nstate           signed out\nto do           cognito-proxy login\n");
     }
 }

@@ -4,6 +4,7 @@
 //! The only room that prints.
 
 mod check;
+mod clocks;
 mod demo;
 mod explain;
 mod import;
@@ -13,6 +14,7 @@ mod login;
 pub mod output;
 mod run;
 mod status;
+mod verdict;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 

@@ -1,9 +1,21 @@
 //! `run`: serves until SIGTERM.
 
+use std::io;
+
 use clap::Args;
+use tokio::{
+    runtime::LocalRuntime,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global, output};
-use crate::config::Override;
+use crate::{
+    app::{self, App},
+    clock::SystemClock,
+    config::{Config, Environment, Override, Request},
+    store::LoadError,
+};
 
 /// `run`'s own options, each of which sets a key.
 #[derive(Clone, Debug, Args)]
@@ -42,10 +54,67 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let _logging = global.start_logging(config.log);
-    for notice in &config.notices {
-        tracing::warn!("{notice}");
+    let logging = global.start_logging(config.log);
+    let request = global.request(args.overrides());
+    let reload = Box::new(move || {
+        let config = load_again(&request)?;
+        logging.set_level(config.log.level);
+        Ok(config)
+    });
+    match serve(config, reload) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            output::error(global.is_styled(), &error.to_string(), None);
+            exit_of(&error)
+        }
     }
-    output::error(global.is_styled(), "`run` is not available yet", None);
-    Exit::Other
+}
+
+/// Builds, then serves until a signal. A second one does not wait for the drain.
+fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
+    let app = App::build(config, std::sync::Arc::new(SystemClock))?;
+    let refused = |source: io::Error| app::Error::System { what: "a runtime", source };
+    let runtime = LocalRuntime::new().map_err(refused)?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let stop = until_signalled().map_err(refused)?;
+        let ended = shutdown.clone();
+        let listening = tokio::spawn(async move {
+            stop.await;
+            ended.cancel();
+        });
+        let served = app.run(reload, shutdown).await;
+        listening.abort();
+        served
+    })
+}
+
+/// Completes at SIGTERM or SIGINT.
+pub(super) fn until_signalled() -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// The same configuration once more; where it is wrong, every mistake as text.
+fn load_again(request: &Request) -> Result<Config, String> {
+    Config::load(request, &Environment::current()).map_err(|error| error.render(false, output::width()))
+}
+
+const fn exit_of(error: &app::Error) -> Exit {
+    match error {
+        app::Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. }) => Exit::Refused,
+        app::Error::Tls(_) | app::Error::Upstream(_) | app::Error::Users(_) => Exit::Config,
+        app::Error::Store(_)
+        | app::Error::Running(_)
+        | app::Error::Listen(_)
+        | app::Error::Passed(_)
+        | app::Error::Control(_)
+        | app::Error::System { .. } => Exit::Other,
+    }
 }

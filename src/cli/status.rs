@@ -1,10 +1,22 @@
 //! `status`: the session, and how long it lasts.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use clap::{Args, ValueEnum};
+use tokio::runtime;
 
-use super::{Exit, Global, output};
+use super::{Exit, Global, clocks, output, verdict};
+use crate::{
+    admin::client::{Client, ClientError},
+    app,
+    clock::{Clock, SystemClock},
+    config::Config,
+    session::{state::State, status::Report},
+    store::{self, LoadError, RunningError},
+};
+
+/// A proxy that runs answers at once; one that does not within this time is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `status`'s own options.
 #[derive(Clone, Debug, Args)]
@@ -15,9 +27,6 @@ pub(super) struct StatusArgs {
     /// Show one line, as for a prompt
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Show it again whenever it changes
-    #[arg(long)]
-    watch: bool,
     /// Exit 3 for a session that ends within this time, as "1d"
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     warn_within: Option<Duration>,
@@ -30,12 +39,71 @@ pub(super) enum Format {
     Short,
 }
 
-/// Shows the status.
+/// Why there is no status to show.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] LoadError),
+    #[error(transparent)]
+    Running(#[from] RunningError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the system refuses a runtime: {0}")]
+    Runtime(#[source] io::Error),
+}
+
+/// Shows the status: the running proxy's, or where none runs what the store says. Dials nobody.
 pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
-    let _ = (args.json, args.format, args.watch, args.warn_within);
-    if let Err(exit) = global.load(Vec::new()) {
-        return exit;
+    let config = match global.load(Vec::new()) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match look(&config) {
+        Ok(report) => show(args, &report),
+        Err(error) => {
+            output::error(global.is_styled(), &error.to_string(), None);
+            match error {
+                Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. })
+                | Error::Client(ClientError::Denied { .. })
+                | Error::Running(RunningError::Untrusted(_)) => Exit::Refused,
+                Error::Store(_) | Error::Client(_) | Error::Running(_) | Error::Runtime(_) => Exit::Other,
+            }
+        }
     }
-    output::error(global.is_styled(), "`status` is not available yet", None);
-    Exit::Other
+}
+
+fn look(config: &Config) -> Result<Report, Error> {
+    let store::Settings::File { path } = &config.store;
+    if store::running_pid(path)?.is_some() {
+        let client = Client::new(app::socket_path(config)).within(PATIENCE);
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        match runtime.block_on(client.status()) {
+            // It is starting or ending just now, and the store is all there is to see.
+            Err(ClientError::NotRunning { .. }) => {}
+            report => return Ok(report?),
+        }
+    }
+    let now = SystemClock.now();
+    let stored = config.store.open().load(now)?;
+    let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
+    Ok(state.at_rest(Ok(stored.map(Box::new))).snapshot(now).facts.report(now, 0))
+}
+
+fn show(args: &StatusArgs, report: &Report) -> Exit {
+    let now = SystemClock.now().wall;
+    let text = match (args.json, args.format) {
+        (true, _) => match serde_json::to_string_pretty(report) {
+            Ok(json) => json + "\n",
+            Err(error) => {
+                output::to_stderr(&format!("error: the status cannot be written as JSON: {error}"));
+                return Exit::Other;
+            }
+        },
+        (false, Some(Format::Short)) => clocks::in_short(report, now) + "\n",
+        (false, None) => clocks::describe(report, now),
+    };
+    match output::to_stdout(&text) {
+        Exit::Ok => verdict::of(report, args.warn_within),
+        exit => exit,
+    }
 }

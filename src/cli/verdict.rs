@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use super::Exit;
-use crate::{
-    clock::Now,
-    session::{
-        status::{Facts, StateName},
-        warning::Level,
-    },
+use crate::session::{
+    status::{Report, StateName},
+    warning::Level,
 };
 
 /// The exit code of `status` and `import`: 3 from level `notice` on, or where the session ends within `warn_within`,
 /// while a token can still be injected; 4 when that takes a sign-in; 75 while refreshing fails and nothing can be
 /// injected.
 #[must_use]
-pub fn of(facts: &Facts, now: Now, warn_within: Option<Duration>) -> Exit {
-    let usable = facts.id_token.is_some_and(|times| times.end.remaining(now) > Duration::from_secs(1));
-    match facts.state_at(now) {
+pub fn of(report: &Report, warn_within: Option<Duration>) -> Exit {
+    // In its last second a token is not sent any more.
+    let usable = report.id_token.as_ref().is_some_and(|token| token.expires_in_s > 0);
+    match report.state {
         StateName::SignedOut | StateName::Locked => return Exit::SignInNeeded,
         StateName::SessionEnded if !usable => return Exit::SignInNeeded,
         StateName::BackingOff if !usable => return Exit::TryLater,
@@ -27,7 +25,48 @@ pub fn of(facts: &Facts, now: Now, warn_within: Option<Duration>) -> Exit {
         | StateName::Refreshing
         | StateName::Expired => {}
     }
-    let ends_within =
-        warn_within.zip(facts.refresh_token.at).is_some_and(|(within, at)| at.since(now.wall) <= within);
-    if facts.level > Level::None || ends_within { Exit::EndsSoon } else { Exit::Ok }
+    let ends_within = warn_within
+        .zip(report.refresh_token.expires_in_s)
+        .is_some_and(|(within, left)| Duration::from_secs(left) <= within);
+    if report.warning.level > Level::None || ends_within { Exit::EndsSoon } else { Exit::Ok }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Now, UnixTime},
+        session::status::{Facts, TokenReport},
+    };
+
+    fn report(state: StateName, level: Level, token_left: u64, session_left: u64) -> Report {
+        let now = Now { wall: UnixTime::from_secs(0), boot: Duration::ZERO };
+        let mut report = Facts::signed_out(None).report(now, 0);
+        report.state = state;
+        report.warning.level = level;
+        let at = UnixTime::from_secs(0);
+        report.id_token = Some(TokenReport { issued_at: at, expires_at: at, expires_in_s: token_left });
+        report.refresh_token.expires_in_s = Some(session_left);
+        report
+    }
+
+    #[test]
+    fn every_state_has_its_code() {
+        let day = Some(Duration::from_secs(86_400));
+        for (state, level, token_left, session_left, within, exit) in [
+            (StateName::SignedOut, Level::None, 0, 0, None, Exit::SignInNeeded),
+            (StateName::Fresh, Level::None, 3600, 200_000, None, Exit::Ok),
+            (StateName::Fresh, Level::None, 3600, 200_000, day, Exit::Ok),
+            (StateName::Fresh, Level::None, 3600, 80_000, day, Exit::EndsSoon),
+            (StateName::Fresh, Level::Notice, 3600, 200_000, None, Exit::EndsSoon),
+            (StateName::Expired, Level::Urgent, 0, 60, None, Exit::EndsSoon),
+            (StateName::BackingOff, Level::None, 60, 200_000, None, Exit::Ok),
+            (StateName::BackingOff, Level::None, 0, 200_000, None, Exit::TryLater),
+            (StateName::SessionEnded, Level::Ended, 60, 0, None, Exit::EndsSoon),
+            (StateName::SessionEnded, Level::Ended, 0, 0, None, Exit::SignInNeeded),
+            (StateName::Locked, Level::None, 60, 200_000, None, Exit::SignInNeeded),
+        ] {
+            assert_eq!(of(&report(state, level, token_left, session_left), within), exit, "{state:?} {level:?}");
+        }
+    }
 }

@@ -23,12 +23,12 @@ use super::{
     jwks::{KeySet, Keys, NoKeySet},
     sdk::{self, DateWitness, Refused},
     transport::Transport,
-    verify::{Expectation, Rejection, Signature, verify},
+    verify::{Expectation, Rejection, Signature, verify, verify_stored},
 };
 use crate::{
-    clock::{SharedClock, UnixTime},
+    clock::{Now, SharedClock, UnixTime},
     secret::Secret,
-    session::{Failure, Grant, Token, TokenKind, TransientKind},
+    session::{Failure, Grant, Session, Token, TokenKind, TransientKind},
 };
 
 /// Refreshes at Cognito itself.
@@ -54,6 +54,13 @@ struct Answer {
 impl Issuer for CognitoIssuer {
     fn refresh(&self, request: RefreshRequest) -> BoxFuture<'_, Result<Grant, Failure>> {
         Box::pin(self.attempt(request))
+    }
+
+    fn reverify(&self, session: Session, now: Now) -> Session {
+        verify_stored(session.clone(), &self.settings, now).unwrap_or_else(|rejection| {
+            tracing::warn!(%rejection, "stored tokens are not used, the refresh token is");
+            session.without_tokens(now)
+        })
     }
 }
 

@@ -25,11 +25,13 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 
 pub use issuer::CognitoIssuer;
+pub use transport::Transport;
 pub use verify::{read_claims, verify_stored};
 
 use crate::{
+    clock::Now,
     secret::Secret,
-    session::{Device, Failure, Grant},
+    session::{Device, Failure, Grant, Session},
 };
 
 /// `[cognito]` and `[verify]`, resolved.
@@ -85,4 +87,8 @@ pub struct RefreshRequest {
 pub trait Issuer: Send + Sync {
     /// One attempt, with a deadline of its own and no retries inside: the session machine is the one retry authority.
     fn refresh(&self, request: RefreshRequest) -> BoxFuture<'_, Result<Grant, Failure>>;
+
+    /// A session from the store, its tokens verified again with the key set beside them and without a call to anybody.
+    /// Where they are not what they must be they count as spent, and only the refresh token may be used.
+    fn reverify(&self, session: Session, now: Now) -> Session;
 }

@@ -65,7 +65,7 @@ impl Attempt {
         let now = self.clock.now();
         let stored = tokio::task::spawn_blocking(move || store.load(now)).await.ok()?.ok()??;
         let newer = stored.generation > self.session.generation && stored.client_id == self.session.client_id;
-        newer.then(|| Box::new(stored))
+        newer.then(|| Box::new(self.issuer.reverify(stored, now)))
     }
 
     async fn ask(&self) -> Outcome {

@@ -16,6 +16,8 @@ pub mod warning;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use claims::{Claims, TokenKind};
 pub use failure::{EndReason, Failure, SettingAtFault, TransientKind};
 
@@ -138,6 +140,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The same session with nothing that could be injected: its tokens end at `now`.
+    #[must_use]
+    pub fn without_tokens(mut self, now: Now) -> Self {
+        self.id_token.claims.issued_at = now.wall;
+        self.id_token.claims.expires_at = now.wall;
+        self.access_token = None;
+        self
+    }
+}
+
 /// What the proxy remembers about a session across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
@@ -180,7 +193,8 @@ pub struct LastRefresh {
 }
 
 /// How a refresh ended, in the words of `status --json` and of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// New tokens.
     Ok,
@@ -224,7 +238,8 @@ pub struct Grant {
 }
 
 /// How the end of the refresh token is known. Always shown beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// `cognito.refresh_token_validity`.
     Configured,

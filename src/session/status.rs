@@ -1,12 +1,12 @@
 //! What `status`, `/status.json` and the status page show. Holds no secret.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Basis, Expiry, LastRefresh, schedule::Deadline, warning::Level};
+use super::{Basis, Expiry, LastRefresh, Outcome, schedule::Deadline, warning::Level};
 use crate::clock::{Now, UnixTime};
 
 /// The state's name, in the words of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateName {
     /// Nobody has signed in.
@@ -42,7 +42,7 @@ impl StateName {
 }
 
 /// Whose session it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// `cognito:username`.
     pub username: String,
@@ -100,8 +100,8 @@ impl Facts {
     pub fn report(&self, now: Now, held_requests: u64) -> Report {
         let token = |times: Option<TokenTimes>| {
             times.map(|times| TokenReport {
-                issued_at: times.issued_at.to_string(),
-                expires_at: times.expires_at.to_string(),
+                issued_at: times.issued_at,
+                expires_at: times.expires_at,
                 expires_in_s: times.end.remaining(now).as_secs(),
             })
         };
@@ -112,19 +112,19 @@ impl Facts {
             id_token: token(self.id_token),
             access_token: token(self.access_token),
             refresh_token: RefreshTokenReport {
-                expires_at: self.refresh_token.at.map(|at| at.to_string()),
+                expires_at: self.refresh_token.at,
                 expires_in_s: self.refresh_token.at.map(|at| at.since(now.wall).as_secs()),
-                basis: self.refresh_token.basis.as_str(),
+                basis: self.refresh_token.basis,
             },
-            injecting_until: self.injecting_until.map(|at| at.to_string()),
-            next_refresh_at: self.next_refresh_at.map(|at| at.to_string()),
+            injecting_until: self.injecting_until,
+            next_refresh_at: self.next_refresh_at,
             last_refresh: self.last_refresh.as_ref().map(|last| LastRefreshReport {
-                at: last.at.to_string(),
-                outcome: last.outcome.as_str(),
+                at: last.at,
+                outcome: last.outcome,
                 error: last.error.clone(),
             }),
             consecutive_failures: self.consecutive_failures,
-            warning: WarningReport { level: self.level.as_str(), fix: self.fix.clone() },
+            warning: WarningReport { level: self.level, fix: self.fix.clone() },
             held_requests,
             unpersisted_rotation: self.unpersisted_rotation,
         }
@@ -158,7 +158,7 @@ impl Facts {
 }
 
 /// The document of `status --json` and `/status.json`, schema 1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Raised when a field changes its meaning or goes away.
     pub schema: u32,
@@ -173,9 +173,9 @@ pub struct Report {
     /// The refresh token's end.
     pub refresh_token: RefreshTokenReport,
     /// RFC 3339, or null where it is not known.
-    pub injecting_until: Option<String>,
+    pub injecting_until: Option<UnixTime>,
     /// RFC 3339.
-    pub next_refresh_at: Option<String>,
+    pub next_refresh_at: Option<UnixTime>,
     /// The last refresh.
     pub last_refresh: Option<LastRefreshReport>,
     /// How many have failed in a row.
@@ -189,43 +189,43 @@ pub struct Report {
 }
 
 /// One token in the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReport {
     /// `iat`, RFC 3339.
-    pub issued_at: String,
+    pub issued_at: UnixTime,
     /// `exp`, RFC 3339.
-    pub expires_at: String,
+    pub expires_at: UnixTime,
     /// Seconds left on this machine's clocks.
     pub expires_in_s: u64,
 }
 
 /// The refresh token in the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshTokenReport {
     /// RFC 3339, or null where it is not known.
-    pub expires_at: Option<String>,
+    pub expires_at: Option<UnixTime>,
     /// Seconds left, or null.
     pub expires_in_s: Option<u64>,
     /// How it is known.
-    pub basis: &'static str,
+    pub basis: Basis,
 }
 
 /// The last refresh in the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRefreshReport {
     /// RFC 3339.
-    pub at: String,
+    pub at: UnixTime,
     /// How it ended.
-    pub outcome: &'static str,
+    pub outcome: Outcome,
     /// What went wrong.
     pub error: Option<String>,
 }
 
 /// The warning in the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarningReport {
     /// `none`, `notice`, `soon`, `urgent` or `ended`.
-    pub level: &'static str,
+    pub level: Level,
     /// The command to run.
     pub fix: Option<String>,
 }

@@ -28,7 +28,7 @@ pub use place::Untrusted;
 pub use running::{RunningError, RunningLock, running_pid};
 pub use watch::{Changes, WatchError};
 
-use crate::{clock::Now, session::Session};
+use crate::{clock::Now, secret::Secret, session::Session};
 
 /// `[store]`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,37 @@ pub trait TokenStore: Send + Sync {
 
     /// What a person calls this place: the path, or the keyring's name.
     fn location(&self) -> String;
+}
+
+/// `session` in the form of its record, as one process hands it to another.
+///
+/// # Errors
+/// None that a session can cause; the type is `serde_json`'s.
+pub fn to_record(session: &Session) -> Result<Secret, serde_json::Error> {
+    let bytes = record::encode(session)?;
+    Ok(Secret::new(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The session in a record that another process handed over. Its tokens count as received `now`.
+///
+/// # Errors
+/// Where it is no record of this version.
+pub fn from_record(record: &str, now: Now) -> Result<Session, RecordError> {
+    record::decode(record.as_bytes(), now).map_err(|unreadable| match unreadable {
+        record::Unreadable::Corrupt(problem) => RecordError::Corrupt(problem),
+        record::Unreadable::Newer(schema) => RecordError::Newer(schema),
+    })
+}
+
+/// Why a record that was handed over is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It is damaged.
+    #[error("the record is damaged: {0}")]
+    Corrupt(&'static str),
+    /// A newer version wrote it.
+    #[error("the record was written by a newer version (schema {0}); restart the proxy with that version")]
+    Newer(u32),
 }
 
 /// Why a record could not be loaded.

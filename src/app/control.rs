@@ -1,0 +1,184 @@
+//! What the owner of a running proxy tells it, carried out.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, mpsc, oneshot},
+};
+
+use super::{App, Reload, gate, issuer, readiness};
+use crate::{
+    admin::{
+        Admin, IssuedToken, Reloaded,
+        control::{Control, Fault},
+    },
+    clock::SharedClock,
+    config::Config,
+    current::CurrentToken,
+    guard::Guard,
+    proxy::{Plan, Routing},
+    refresher::Command,
+    secret::Secret,
+    server,
+    session::TokenKind,
+    store::{self, TokenStore},
+};
+
+/// Everything that a command may have to change.
+pub(super) struct Controls {
+    commands: mpsc::Sender<Command>,
+    current: CurrentToken,
+    clock: SharedClock,
+    store: Arc<dyn TokenStore>,
+    admin: Arc<Admin>,
+    routing: Arc<Routing>,
+    proxy_guard: Arc<ArcSwap<Guard>>,
+    admin_guard: Arc<ArcSwap<Guard>>,
+    limits: Arc<ArcSwap<server::Settings>>,
+    own: gate::Names,
+    reload: Reload,
+    /// The configuration in force. Held while it is replaced, so that two reloads follow each other.
+    config: Mutex<Config>,
+}
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Controls")
+    }
+}
+
+impl Controls {
+    pub(super) fn new(app: &App, admin: Arc<Admin>, reload: Reload) -> Self {
+        Self {
+            commands: app.commands.0.clone(),
+            current: app.current.clone(),
+            clock: Arc::clone(&app.clock),
+            store: Arc::clone(&app.store),
+            admin,
+            routing: Arc::clone(&app.routing),
+            proxy_guard: Arc::clone(&app.proxy_guard),
+            admin_guard: Arc::clone(&app.admin_guard),
+            limits: Arc::clone(&app.limits),
+            own: gate::Names::of(&app.bound),
+            reload,
+            config: Mutex::new(app.config.clone()),
+        }
+    }
+
+    /// Reads the configuration again at each SIGHUP. Never completes.
+    pub(super) async fn hangups(&self) {
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+            tracing::warn!("SIGHUP cannot be listened for; use `cognito-proxy reload`");
+            return std::future::pending().await;
+        };
+        while hangups.recv().await.is_some() {
+            // What went wrong is in the log already.
+            drop(self.replace().await);
+        }
+        std::future::pending().await
+    }
+
+    /// Takes a new configuration, or keeps the old one and says why.
+    async fn replace(&self) -> Result<Reloaded, Fault> {
+        let mut config = self.config.lock().await;
+        match self.apply(&config).await {
+            Ok((new, reloaded)) => {
+                *config = new;
+                if !reloaded.needs_restart.is_empty() {
+                    tracing::warn!(keys = reloaded.needs_restart.join(","), "changed, and needs a restart");
+                }
+                tracing::info!("configuration reloaded");
+                Ok(reloaded)
+            }
+            Err(fault) => {
+                tracing::error!(error = %fault, "configuration not reloaded, the old one stays");
+                Err(fault)
+            }
+        }
+    }
+
+    /// Everything that may fail first, then everything that changes.
+    async fn apply(&self, old: &Config) -> Result<(Config, Reloaded), Fault> {
+        let wrong = |error: &dyn fmt::Display| Fault::Configuration(error.to_string());
+        let new = (self.reload)().map_err(Fault::Configuration)?;
+        let plan = Plan::new(&new.proxy, new.server.body_idle_timeout).map_err(|error| wrong(&error))?;
+        let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
+        let issuer = Arc::new(issuer(&new, &self.clock).map_err(|error| wrong(&error))?);
+        let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();
+        self.send(Command::Reconfigure { settings: Box::new(new.session.clone()), current: new.current, issuer })
+            .await?;
+        self.routing.replace(plan);
+        self.proxy_guard.store(Arc::new(guards.proxy));
+        self.admin_guard.store(Arc::new(guards.admin));
+        self.limits.store(Arc::new(new.server.clone()));
+        self.admin.reconfigure(readiness(&new));
+        Ok((new, Reloaded { needs_restart }))
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Fault> {
+        self.commands.send(command).await.map_err(|_| Fault::Store("the proxy is going down".into()))
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Fault> {
+        let (done, told) = oneshot::channel();
+        self.send(command(done)).await?;
+        told.await.map_err(|_| Fault::Store("the proxy is going down".into()))
+    }
+
+    async fn take(&self, record: Secret) -> Result<(), Fault> {
+        let session =
+            store::from_record(record.expose(), self.clock.now()).map_err(|error| Fault::Invalid(error.to_string()))?;
+        let ours = self.config.lock().await.session.clone();
+        if session.user_pool_id != ours.user_pool_id || session.client_id != ours.client_id {
+            return Err(Fault::OtherSession(format!(
+                "this proxy serves client {} of pool {}",
+                ours.client_id, ours.user_pool_id
+            )));
+        }
+        let durable = self.ask(|done| Command::Adopt { session: Box::new(session), done }).await?;
+        if durable { Ok(()) } else { Err(Fault::Store(format!("{} cannot be written", self.store.location()))) }
+    }
+
+    async fn issue(&self, kind: TokenKind) -> Result<IssuedToken, Fault> {
+        let snapshot = self.current.ready(kind).await.map_err(Fault::Refused)?;
+        let token =
+            snapshot.token(kind).ok_or_else(|| Fault::Invalid(format!("there is no {} token", kind.as_str())))?;
+        let times = match kind {
+            TokenKind::Id => snapshot.facts.id_token,
+            TokenKind::Access => snapshot.facts.access_token,
+        };
+        let now = self.clock.now();
+        Ok(IssuedToken {
+            kind,
+            jwt: token.jwt.clone(),
+            expires_at: times.map(|times| times.expires_at).unwrap_or_default(),
+            expires_in: token.until.remaining(now),
+            warning: None,
+        })
+    }
+}
+
+impl Control for Controls {
+    fn token(&self, kind: TokenKind, _min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
+        Box::pin(self.issue(kind))
+    }
+
+    fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.ask(|done| Command::Unlock { done }))
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Fault>> {
+        Box::pin(self.replace())
+    }
+
+    fn adopt(&self, record: Secret) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.take(record))
+    }
+
+    fn clear(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { self.ask(|done| Command::Clear { done }).await?.map_err(Fault::Store) })
+    }
+}

@@ -1,0 +1,323 @@
+//! The composition root: everything is made here once, and knows nothing of how it was made.
+//!
+//! [`App::build`] takes whatever may be refused (certificates, the store, addresses, the locks of this profile), so
+//! that [`App::run`] serves or has never begun. One control thread runs the refresher, the warnings, the admin listener
+//! and the control socket; each worker is a thread of its own (see [`workers`]).
+
+mod control;
+mod gate;
+mod vitals;
+mod workers;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
+use crate::{
+    admin::{self, Admin, Readiness},
+    clock::SharedClock,
+    cognito::{CognitoIssuer, Transport},
+    config::Config,
+    current::{self, CurrentToken, Nudge, Publisher},
+    guard,
+    listen::{self, Bound},
+    metrics::Metrics,
+    proxy::{Plan, PlanError, Routing},
+    refresher::{self, Command, Refresher},
+    server::{self, Room},
+    session::{Mode, state::State},
+    store::{LoadError, RunningError, RunningLock, TokenStore},
+    systemd::Notifier,
+    tls, warn,
+};
+
+/// Commands that wait to be obeyed: each is answered within moments.
+const COMMANDS: usize = 64;
+
+/// Warnings that wait to be told: there are a handful in a session's life.
+const WARNINGS: usize = 64;
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one runs with this profile, or that cannot be told.
+    #[error(transparent)]
+    Running(#[from] RunningError),
+    /// The stored session may not be used: its place is not safe, or somebody else's.
+    #[error(transparent)]
+    Store(#[from] LoadError),
+    /// An address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// A socket that systemd passed is none that can be served on.
+    #[error("a socket that was passed by the service manager cannot be used: {0}")]
+    Passed(#[source] io::Error),
+    /// An upstream cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] PlanError),
+    /// There is no TLS to reach Cognito with.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// `guard.users` names somebody whom this machine does not know.
+    #[error(transparent)]
+    Users(#[from] guard::UsersError),
+    /// The control socket cannot be made.
+    #[error("the control socket cannot be made: {0}")]
+    Control(#[from] admin::control::BindError),
+    /// The system refuses a thread, a runtime or a socket.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// How the configuration is read again. An error is the whole message.
+pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// A proxy that is about to serve.
+pub struct App {
+    config: Config,
+    clock: SharedClock,
+    store: Arc<dyn TokenStore>,
+    bound: Bound,
+    routing: Arc<Routing>,
+    proxy_guard: Arc<ArcSwap<guard::Guard>>,
+    admin_guard: Arc<ArcSwap<guard::Guard>>,
+    limits: Arc<ArcSwap<server::Settings>>,
+    metrics: Arc<Metrics>,
+    issuer: Arc<CognitoIssuer>,
+    publisher: Publisher,
+    current: CurrentToken,
+    nudges: mpsc::Receiver<Nudge>,
+    commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+    login: String,
+    /// What a person should know at every start.
+    notices: Vec<String>,
+    _running: RunningLock,
+}
+
+impl App {
+    /// Takes everything that `config` asks for. Blocking.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
+        let running = RunningLock::acquire(record(&config))?;
+        let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
+        match store.load(clock.now()) {
+            Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) => return Err(error.into()),
+            // A damaged or newer record stays as it is; requests are told.
+            Err(_) | Ok(_) => {}
+        }
+        let plan = Plan::new(&config.proxy, config.server.body_idle_timeout)?;
+        let issuer = Arc::new(issuer(&config, &clock)?);
+        let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
+        let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
+        let bound = listen::bind(&config.listen, owner, passed)?;
+        let login = login_command(&config.profile);
+        let state = State::new(config.session.clone(), login.clone(), 0);
+        let first = state.at_rest(Ok(None)).snapshot(clock.now());
+        let (publisher, current, nudges) = current::cell(first, config.current, Arc::clone(&clock));
+        let guards = Names::of(&bound).guards(&config)?;
+        let notices = config.notices.iter().cloned().chain(guards.announcements).collect();
+        Ok(Self {
+            store,
+            routing: Routing::new(plan),
+            proxy_guard: Arc::new(ArcSwap::from_pointee(guards.proxy)),
+            admin_guard: Arc::new(ArcSwap::from_pointee(guards.admin)),
+            limits: Arc::new(ArcSwap::from_pointee(config.server.clone())),
+            metrics: Arc::new(Metrics::default()),
+            issuer,
+            publisher,
+            current,
+            nudges,
+            commands: mpsc::channel(COMMANDS),
+            login,
+            notices,
+            bound,
+            clock,
+            config,
+            _running: running,
+        })
+    }
+
+    /// Everything that is listened on, with the ports that the system chose where 0 was asked for.
+    #[must_use]
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// The cell of the current token, to watch.
+    #[must_use]
+    pub fn current(&self) -> CurrentToken {
+        self.current.clone()
+    }
+
+    /// Where commands to the refresher go.
+    #[must_use]
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.0.clone()
+    }
+
+    /// Serves until `shutdown`, then lets what is in flight finish and a refresh under way be stored. To be called in a
+    /// `LocalRuntime`.
+    ///
+    /// # Errors
+    /// Where the system refuses a thread or a socket at the start; never once requests are served.
+    pub async fn run(mut self, reload: Reload, shutdown: CancellationToken) -> Result<(), Error> {
+        let notifier = Notifier::from_env().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the service manager cannot be told anything");
+            Notifier::silent()
+        });
+        let (end, drain) = server::shutdown();
+        let room = Room::default();
+        let health = Arc::new(Health::new(Arc::clone(&self.metrics)));
+        let workers = Workers::start(&mut self, &room, &drain, &health)?;
+        let admin = Arc::new(Admin::new(self.current.clone(), readiness(&self.config), health.clone()));
+        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload));
+        let socket = admin::control::Socket::bind(&socket_path(&self.config))?;
+        let service = Arc::new(admin::control::Service::new(
+            Arc::clone(&admin),
+            controls.clone(),
+            rustix::process::geteuid().as_raw(),
+        ));
+        self.announce();
+
+        let (warnings, heard) = mpsc::channel(WARNINGS);
+        let heralds = tokio::spawn(warn::run(heard, Arc::clone(&self.clock)));
+        let refreshing = CancellationToken::new();
+        let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
+        let current = self.current.clone();
+        let served = serve_admin(&mut self, admin, &drain)?;
+        let refresher = tokio::spawn(self.refresher(warnings).run(refreshing.clone()));
+        let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
+        notifier.ready("serving");
+
+        tokio::select! {
+            () = shutdown.cancelled() => tracing::info!("stopping"),
+            () = controls.hangups() => {}
+        }
+        notifier.stopping("draining");
+        health.stop();
+        current.stop();
+        end.begin();
+        workers.join().await;
+        refreshing.cancel();
+        for (what, task) in [("refresher", refresher), ("control socket", socket), ("store watch", changes)] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, what, "ended unexpectedly");
+            }
+        }
+        end.close();
+        drop(served.await);
+        drop(heralds.await);
+        Ok(())
+    }
+
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> Refresher {
+        Refresher::new(refresher::Parts {
+            state: State::new(self.config.session, self.login, fastrand::u64(..)),
+            store: self.store,
+            issuer: self.issuer,
+            clock: self.clock,
+            publisher: self.publisher,
+            metrics: self.metrics,
+            warnings,
+            nudges: self.nudges,
+            commands: self.commands.1,
+        })
+    }
+
+    /// One line about what is served, and one about each thing that a person should know at every start.
+    fn announce(&self) {
+        let list = |endpoints: &[listen::Endpoint]| {
+            let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.local().to_string()).collect();
+            if names.is_empty() { "off".to_owned() } else { names.join(",") }
+        };
+        let route = &self.config.proxy.default_route;
+        tracing::info!(
+            proxy = list(&self.bound.proxy),
+            admin = list(&self.bound.admin),
+            upstream = %route.upstream.url,
+            token = route.inject.as_ref().map_or("none", |inject| inject.token.as_str()),
+            "listening"
+        );
+        for notice in &self.notices {
+            tracing::warn!("{notice}");
+        }
+    }
+}
+
+/// The issuer that `config` describes.
+fn issuer(config: &Config, clock: &SharedClock) -> Result<CognitoIssuer, tls::Error> {
+    let transport = Transport::new(tls::client_config(None, None)?);
+    Ok(CognitoIssuer::new(config.cognito.clone(), transport, Arc::clone(clock)))
+}
+
+fn readiness(config: &Config) -> Readiness {
+    Readiness { kinds: config.session.kinds.clone(), on_demand: config.session.mode == Mode::OnDemand }
+}
+
+/// The stored record, beside which the locks of this profile lie.
+fn record(config: &Config) -> &Path {
+    let crate::store::Settings::File { path } = &config.store;
+    path
+}
+
+/// Where the control socket of `config`'s profile lies.
+#[must_use]
+pub fn socket_path(config: &Config) -> PathBuf {
+    config.runtime_dir.join(format!("{}.sock", config.profile))
+}
+
+/// The command that signs in to `profile`.
+#[must_use]
+pub fn login_command(profile: &str) -> String {
+    if profile == "proxy" { "cognito-proxy login".into() } else { format!("cognito-proxy login -p {profile}") }
+}
+
+/// Tells the refresher when somebody else writes to the store.
+async fn follow_store(store: Arc<dyn TokenStore>, commands: mpsc::Sender<Command>, stop: CancellationToken) {
+    let mut changes = match store.watch() {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(%error, "a sign-in by another program will be noticed at the next refresh only");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            hint = changes.changed() => {
+                if hint.is_none() || commands.send(Command::StoreChanged).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Serves the admin pages in the control thread.
+fn serve_admin(app: &mut App, admin: Arc<Admin>, drain: &server::Drain) -> Result<tokio::task::JoinHandle<()>, Error> {
+    let mut listeners = Vec::new();
+    for endpoint in &mut app.bound.admin {
+        let bound = endpoint.listeners(1).map_err(|source| Error::System { what: "a listener", source })?;
+        for listener in bound {
+            listeners.push(listener.start().map_err(|source| Error::System { what: "a listener", source })?);
+        }
+    }
+    let server = workers::pages(app, admin, drain);
+    Ok(tokio::task::spawn_local(async move {
+        server.serve(listeners).await;
+    }))
+}

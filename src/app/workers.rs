@@ -1,0 +1,151 @@
+//! The threads that serve: each with a runtime, sockets, figures and an upstream pool of its own.
+//!
+//! A request never crosses threads. What workers share is the plan, the guard, the limits (each read with one load) and
+//! the cell of the token.
+
+use std::{io, rc::Rc, sync::Arc, thread};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{runtime::LocalRuntime, sync::oneshot};
+
+use super::{App, Error, gate::GuardGate, vitals::Health};
+use crate::{
+    admin::Admin,
+    listen::{BoundListener, Connection},
+    proxy::{Proxy, pseudonym},
+    reply,
+    server::{Drain, Room, Server},
+};
+
+/// Beyond this many workers the control thread and the upstream are what a machine has too little of.
+const MOST_BY_DEFAULT: usize = 4;
+
+/// The workers that run.
+pub(super) struct Workers(Vec<(thread::JoinHandle<()>, oneshot::Receiver<usize>)>);
+
+impl Workers {
+    /// Starts as many as the configuration says. Every listener is open when this returns.
+    pub(super) fn start(app: &mut App, room: &Room, drain: &Drain, health: &Arc<Health>) -> Result<Self, Error> {
+        let count = match app.config.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from).min(MOST_BY_DEFAULT),
+            workers => workers,
+        };
+        let mut shares: Vec<Vec<BoundListener>> = (0..count).map(|_| Vec::new()).collect();
+        for endpoint in &mut app.bound.proxy {
+            let listeners = endpoint.listeners(count).map_err(|source| Error::System { what: "a listener", source })?;
+            for (share, listener) in shares.iter_mut().zip(listeners) {
+                share.push(listener);
+            }
+        }
+        let name = pseudonym();
+        let threads = shares.into_iter().enumerate().map(|(index, listeners)| {
+            let worker = Worker::new(app, listeners, room, drain, &name);
+            let (done, ended) = oneshot::channel();
+            let health = Arc::clone(health);
+            let thread = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    let _working = health.enter();
+                    match worker.work() {
+                        // Nobody asks any more where the program has ended before.
+                        Ok(cut_off) => drop(done.send(cut_off)),
+                        Err(error) => tracing::error!(%error, worker = index, "worker cannot serve"),
+                    }
+                })
+                .map_err(|source| Error::System { what: "a thread", source })?;
+            Ok((thread, ended))
+        });
+        Ok(Self(threads.collect::<Result<_, Error>>()?))
+    }
+
+    /// Waits until all have drained.
+    pub(super) async fn join(self) {
+        let mut cut_off = 0;
+        let mut threads = Vec::new();
+        for (thread, ended) in self.0 {
+            cut_off += ended.await.unwrap_or(0);
+            threads.push(thread);
+        }
+        if cut_off > 0 {
+            tracing::warn!(connections = cut_off, "cut off: runtime.drain_timeout is over");
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker was lost to a fault of ours");
+            }
+        }
+    }
+}
+
+/// What one worker takes into its thread.
+struct Worker {
+    listeners: Vec<BoundListener>,
+    routing: Arc<crate::proxy::Routing>,
+    guard: Arc<arc_swap::ArcSwap<crate::guard::Guard>>,
+    limits: Arc<arc_swap::ArcSwap<crate::server::Settings>>,
+    current: crate::current::CurrentToken,
+    clock: crate::clock::SharedClock,
+    figures: Arc<crate::metrics::Shard>,
+    room: Room,
+    drain: Drain,
+    pseudonym: String,
+}
+
+impl Worker {
+    fn new(app: &App, listeners: Vec<BoundListener>, room: &Room, drain: &Drain, pseudonym: &str) -> Self {
+        Self {
+            listeners,
+            routing: Arc::clone(&app.routing),
+            guard: Arc::clone(&app.proxy_guard),
+            limits: Arc::clone(&app.limits),
+            current: app.current.clone(),
+            clock: Arc::clone(&app.clock),
+            figures: app.metrics.shard(),
+            room: room.clone(),
+            drain: drain.clone(),
+            pseudonym: pseudonym.to_owned(),
+        }
+    }
+
+    /// Serves until it is told to stop. Returns how many connections were cut off.
+    fn work(self) -> io::Result<usize> {
+        let runtime = LocalRuntime::new()?;
+        runtime.block_on(async move {
+            let listeners = self.listeners.into_iter().map(BoundListener::start).collect::<io::Result<Vec<_>>>()?;
+            let proxy = Proxy::new(self.routing, self.current, Arc::clone(&self.figures), self.pseudonym);
+            let server = Server {
+                gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures))),
+                service: Rc::new(move |request, connection| Rc::clone(&proxy).handle(request, connection)),
+                settings: self.limits,
+                room: self.room,
+                figures: self.figures,
+                drain: self.drain,
+            };
+            Ok(server.serve(listeners).await)
+        })
+    }
+}
+
+/// Serves the admin pages in the thread that this is called in.
+pub(super) fn pages(
+    app: &App,
+    admin: Arc<Admin>,
+    drain: &Drain,
+) -> Server<GuardGate, impl Fn(Request<Incoming>, Rc<Connection>) -> std::future::Ready<Response<reply::Body>> + use<>>
+{
+    // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
+    let figures = Arc::new(crate::metrics::Shard::default());
+    Server {
+        gate: Rc::new(GuardGate::new(Arc::clone(&app.admin_guard), Arc::clone(&app.clock), app.metrics.shard())),
+        service: Rc::new(move |request: Request<Incoming>, _| {
+            let (head, _body) = request.into_parts();
+            std::future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))
+        }),
+        settings: Arc::clone(&app.limits),
+        room: Room::default(),
+        figures,
+        drain: drain.clone(),
+    }
+}
