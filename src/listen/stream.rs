@@ -106,7 +106,9 @@ impl AsyncWrite for Stream {
         if slices.iter().map(|slice| slice.len()).sum::<usize>() <= JOINED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
-                slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
+                for slice in slices {
+                    scratch.extend_from_slice(slice);
+                }
                 self.as_mut().poll_write(cx, scratch)
             });
         }

@@ -124,10 +124,11 @@ fn forwarded(headers: &mut HeaderMap, connection: &Connection, host: Option<&Hea
         Some(address) => address.to_string(),
         None => "unknown".into(),
     };
-    let mut text = format!("for={node};proto=http");
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
-        text.push_str(&format!(";host=\"{host}\""));
-    }
+    let host_text = host.and_then(|host| host.to_str().ok());
+    let text = match host_text {
+        Some(host) => format!("for={node};proto=http;host=\"{host}\""),
+        None => format!("for={node};proto=http"),
+    };
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(FORWARDED, value);
     }
@@ -158,7 +159,8 @@ impl Prepared {
         {
             return Ok(value.clone());
         }
-        let refused = || Refusal::new(Code::RefreshFailing, "the token cannot be put into a header", "cognito-proxy status");
+        let refused =
+            || Refusal::new(Code::RefreshFailing, "the token cannot be put into a header", "cognito-proxy status");
         let token = snapshot.token(kind).ok_or_else(refused)?;
         let text = [format.prefix.as_str(), token.jwt.expose(), format.suffix.as_str()].concat();
         let mut value = HeaderValue::try_from(text).map_err(|_| refused())?;

@@ -32,8 +32,16 @@ fn a_request_goes_up_with_the_token_and_nothing_of_its_own_hop() {
         assert_eq!(header(&request, "x_mine"), ["m"]);
         assert!(header(&request, "via")[0].starts_with("1.1 cognito-proxy-"));
         for gone in [
-            "connection", "x-secret", "keep-alive", "te", "proxy-authorization", "x-forwarded-for", "x_forwarded_for",
-            "cognito-proxy-key", "upgrade", "http2-settings",
+            "connection",
+            "x-secret",
+            "keep-alive",
+            "te",
+            "proxy-authorization",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "cognito-proxy-key",
+            "upgrade",
+            "http2-settings",
         ] {
             assert!(header(&request, gone).is_empty(), "{gone}: {request}");
         }
@@ -88,7 +96,7 @@ fn hyper_refuses_what_is_no_http_and_nothing_reaches_the_upstream() {
             let reply = stage.ask(&format!("{request}{CLOSE}\r\n")).await;
             assert!(reply.starts_with("HTTP/1.1 400 "), "{request}: {reply}");
         }
-        let many: String = (0..150).map(|number| format!("X-{number}: x\r\n")).collect();
+        let many: String = (0..150).fold(String::new(), |text, number| text + &format!("X-{number}: x\r\n"));
         let reply = stage.ask(&format!("GET / HTTP/1.1\r\n{CLOSE}{many}\r\n")).await;
         assert!(reply.starts_with("HTTP/1.1 431 "), "{reply}");
         assert_eq!(backend.connections.get(), 0);
@@ -339,8 +347,7 @@ fn an_upstream_that_closes_after_each_response_loses_nothing() {
 fn an_early_answer_reaches_a_client_that_is_still_sending() {
     local(async {
         let backend = Backend::scripted(|mut stream, _, _| async move {
-            let mut head = [0; 64];
-            stream.read(&mut head).await.expect("a request");
+            stream.read_exact(&mut [0; 64]).await.expect("a request");
             stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig").await.expect("written");
             drop(rest(&mut stream).await);
         })
@@ -366,7 +373,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
             .write_all(b"TRACE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n")
             .await
             .expect("written");
-        client.write_all(&[b'x'; 200_000]).await.expect("it is read");
+        client.write_all(&vec![b'x'; 200_000]).await.expect("it is read");
         let reply = message(&mut client).await.expect("a reply");
         assert!(reply.starts_with("HTTP/1.1 405"), "{reply}");
     });
@@ -379,7 +386,8 @@ fn a_client_that_leaves_takes_its_upstream_request_along() {
         let backend = Backend::scripted(move |mut stream, _, seen| {
             let gone = gone.clone();
             async move {
-                seen.borrow_mut().push(message(&mut stream).await.expect("a request"));
+                let request = message(&mut stream).await.expect("a request");
+                seen.borrow_mut().push(request);
                 drop(rest(&mut stream).await);
                 gone.send(()).await.expect("the test waits");
             }
@@ -413,8 +421,7 @@ fn a_response_in_progress_ends_with_its_client_too() {
         let stage = Stage::before(&backend.url);
         let mut client = stage.connect().await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("written");
-        let mut head = [0; 512];
-        client.read(&mut head).await.expect("the response begins");
+        client.read_exact(&mut [0; 15]).await.expect("the response begins");
         drop(client);
         noticed.recv().await.expect("the upstream sees the end");
     });
@@ -564,7 +571,8 @@ fn a_route_may_move_while_the_proxy_runs() {
 fn a_websocket_is_a_tunnel() {
     local(async {
         let backend = Backend::scripted(|mut stream, _, seen| async move {
-            seen.borrow_mut().push(message(&mut stream).await.expect("a request"));
+            let request = message(&mut stream).await.expect("a request");
+            seen.borrow_mut().push(request);
             let reply = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Accept: x\r\n\r\nfirst";
             stream.write_all(reply.as_bytes()).await.expect("written");

@@ -192,18 +192,7 @@ impl Stage {
             drain,
         };
         let serving = tokio::task::spawn_local(server.serve(listeners));
-        Self {
-            address,
-            shutdown,
-            publisher,
-            current,
-            nudges,
-            metrics,
-            routing,
-            serving,
-            clock,
-            _directory: directory,
-        }
+        Self { address, shutdown, publisher, current, nudges, metrics, routing, serving, clock, _directory: directory }
     }
 
     /// A new connection to the proxy.
@@ -258,9 +247,9 @@ pub(super) async fn message(stream: &mut TcpStream) -> Option<String> {
 }
 
 async fn more(stream: &mut TcpStream, text: &mut String) -> Option<()> {
-    let mut bytes = [0; 16 * 1024];
-    let length = stream.read(&mut bytes).await.ok().filter(|length| *length > 0)?;
-    text.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    stream.read_buf(&mut bytes).await.ok().filter(|length| *length > 0)?;
+    text.push_str(&String::from_utf8_lossy(&bytes));
     Some(())
 }
 
