@@ -78,7 +78,7 @@ impl Controls {
             // What went wrong is in the log already.
             drop(self.replace().await);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Takes a new configuration, or keeps the old one and says why.

@@ -114,10 +114,9 @@ impl App {
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
         let running = RunningLock::acquire(record(&config))?;
         let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
-        match store.load(clock.now()) {
-            Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) => return Err(error.into()),
-            // A damaged or newer record stays as it is; requests are told.
-            Err(_) | Ok(_) => {}
+        // A damaged or newer record stays as it is, and requests are told.
+        if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
+            return Err(error.into());
         }
         let plan = Plan::new(&config.proxy, config.server.body_idle_timeout)?;
         let issuer = Arc::new(issuer(&config, &clock)?);

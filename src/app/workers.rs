@@ -3,7 +3,13 @@
 //! A request never crosses threads. What workers share is the plan, the guard, the limits (each read with one load) and
 //! the cell of the token.
 
-use std::{io, rc::Rc, sync::Arc, thread};
+use std::{
+    future::{self, Ready},
+    io,
+    rc::Rc,
+    sync::Arc,
+    thread,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -141,7 +147,7 @@ pub(super) fn pages(
         gate: Rc::new(GuardGate::new(Arc::clone(&app.admin_guard), Arc::clone(&app.clock), app.metrics.shard())),
         service: Rc::new(move |request: Request<Incoming>, _| {
             let (head, _body) = request.into_parts();
-            std::future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))
+            future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))
         }),
         settings: Arc::clone(&app.limits),
         room: Room::default(),

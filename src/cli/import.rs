@@ -1,10 +1,34 @@
 //! `import`: takes over the tokens that somebody has, proves them by one refresh, and stores the session.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    io::{IsTerminal, Read},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use clap::Args;
+use tokio::runtime;
 
-use super::{Exit, Global, output};
+use super::{Exit, Global, clocks, output, verdict};
+use crate::{
+    admin::client::{Client, ClientError},
+    app,
+    clock::{Clock, SystemClock},
+    cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
+    config::Config,
+    secret::Secret,
+    session::{Failure, Grant, Origin, Session, state::State, status::Report},
+    signin::{self, import::Imported},
+    store::{self, LoadError, LockError, RunningError, SaveError, TokenStore},
+    tls,
+};
+
+/// Nobody pastes more: an Amplify dump with several users is a few dozen kilobytes.
+const MAX_INPUT: u64 = 4 * 1024 * 1024;
+
+/// How long another command or proxy may hold the store: its refresh ends within ten seconds.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(12);
 
 /// `import`'s own options.
 #[derive(Clone, Debug, Args)]
@@ -21,12 +45,181 @@ impl ImportArgs {
     }
 }
 
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{input} cannot be read: {source}")]
+    Read { input: String, source: io::Error },
+    #[error("{input}: it is no UTF-8 text, or longer than 4 MiB")]
+    NoText { input: String },
+    #[error("{input}: {source}")]
+    Input { input: String, source: signin::import::Error },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("Cognito refuses the token: {0}")]
+    Refused(Failure),
+    #[error("the token could not be proved, and nothing was stored: {0}")]
+    Unproved(Failure),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    #[error(transparent)]
+    Running(#[from] RunningError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the session cannot be written as a record: {0}")]
+    Record(#[from] serde_json::Error),
+    #[error("the store holds a live session of client {client_id} of pool {user_pool_id}")]
+    OtherSession { client_id: String, user_pool_id: String },
+    #[error("the system refuses a runtime: {0}")]
+    Runtime(#[source] io::Error),
+}
+
 /// Imports.
 pub(super) fn run(global: &Global, args: &ImportArgs) -> Exit {
-    let _ = args.file();
-    if let Err(exit) = global.load(Vec::new()) {
-        return exit;
+    let config = match global.load(Vec::new()) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let _logging = global.start_logging(config.log);
+    match import(&config, args) {
+        Ok(report) => match output::to_stdout(&clocks::describe(&report, SystemClock.now().wall)) {
+            Exit::Ok => verdict::of(&report, None),
+            exit => exit,
+        },
+        Err(error) => {
+            output::error(global.is_styled(), &error.to_string(), fix_of(&error).as_deref());
+            exit_of(&error)
+        }
     }
-    output::error(global.is_styled(), "`import` is not available yet", None);
-    Exit::Other
+}
+
+fn import(config: &Config, args: &ImportArgs) -> Result<Report, Error> {
+    let (input, text) = read(args)?;
+    let imported = signin::import::parse(text.expose(), &config.cognito.client_id)
+        .map_err(|source| Error::Input { input, source })?;
+    if imported.is_shared_with_browser {
+        tracing::warn!("this token is shared with a browser: where it rotates, whoever refreshes second is signed out");
+    }
+    not_over_another(config)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let grant = runtime.block_on(prove(config, &imported))?;
+    let origin = Origin::Import;
+    let session = Session::begun(grant, imported.refresh_token, origin, imported.device, &config.session);
+    keep(config, &session, &runtime)?;
+    let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
+    let now = SystemClock.now();
+    Ok(state.at_rest(Ok(Some(Box::new(session)))).snapshot(now).facts.report(now, 0))
+}
+
+/// The input's name and its text, which is a secret.
+fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
+    let input = args.file().map_or_else(|| "standard input".into(), |path| path.display().to_string());
+    let mut text = String::new();
+    let took = match args.file() {
+        Some(path) => fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_string(&mut text)),
+        None => {
+            if io::stdin().is_terminal() {
+                output::to_stderr("paste the JSON with the tokens, then press Ctrl-D");
+            }
+            io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text)
+        }
+    };
+    let text = Secret::new(text);
+    match took {
+        Ok(length) if length as u64 <= MAX_INPUT => Ok((input, text)),
+        Ok(_) => Err(Error::NoText { input }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Error::NoText { input }),
+        Err(source) => Err(Error::Read { input, source }),
+    }
+}
+
+/// One refresh, whose answer is final.
+async fn prove(config: &Config, imported: &Imported) -> Result<Grant, Error> {
+    let transport = Transport::new(tls::client_config(None, None)?);
+    let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::new(SystemClock));
+    let request = RefreshRequest {
+        refresh_token: imported.refresh_token.clone(),
+        username: imported.username.clone(),
+        subject: None,
+        device: imported.device.clone(),
+        jwks: None,
+    };
+    issuer.refresh(request).await.map_err(|failure| match failure {
+        Failure::Terminal { .. } | Failure::Ambiguous { .. } => Error::Refused(failure),
+        failure => Error::Unproved(failure),
+    })
+}
+
+/// Hands the session to the running proxy, which alone writes its store; without one writes it.
+fn keep(config: &Config, session: &Session, runtime: &runtime::Runtime) -> Result<(), Error> {
+    if store::running_pid(record(config))?.is_some() {
+        let client = Client::new(app::socket_path(config));
+        runtime.block_on(client.adopt(&store::to_record(session)?))?;
+        output::to_stderr("the running proxy has adopted the session");
+        return Ok(());
+    }
+    let store = config.store.open();
+    let lock = store.lock(LOCK_WAIT)?;
+    let mut session = session.clone();
+    // A damaged record is moved aside by the write.
+    if let Ok(Some(stored)) = store.load(SystemClock.now()) {
+        session.generation = stored.generation + 1;
+        session.notes.observed = stored.notes.observed.carried();
+    }
+    store.save(&session, &lock)?;
+    Ok(())
+}
+
+/// A live session of another pool or client is not written over.
+fn not_over_another(config: &Config) -> Result<(), Error> {
+    match config.store.open().load(SystemClock.now()) {
+        Ok(Some(stored))
+            if stored.notes.ended.is_none()
+                && (stored.client_id != config.cognito.client_id
+                    || stored.user_pool_id != config.cognito.user_pool_id) =>
+        {
+            Err(Error::OtherSession { client_id: stored.client_id, user_pool_id: stored.user_pool_id })
+        }
+        Ok(_) | Err(LoadError::Corrupt { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn record(config: &Config) -> &std::path::Path {
+    let store::Settings::File { path } = &config.store;
+    path
+}
+
+fn fix_of(error: &Error) -> Option<String> {
+    match error {
+        Error::Refused(_) => Some("sign in again, and import the new tokens".into()),
+        Error::Unproved(Failure::Setting { setting, .. }) => Some(setting.fix().into()),
+        Error::OtherSession { .. } => Some("use -p NAME, or logout first".into()),
+        _ => None,
+    }
+}
+
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Input { .. } | Error::NoText { .. } => Exit::Usage,
+        Error::Refused(_) => Exit::SignInNeeded,
+        Error::Unproved(Failure::Setting { .. }) | Error::OtherSession { .. } | Error::Tls(_) => Exit::Config,
+        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(_) => Exit::TryLater,
+        Error::Unproved(Failure::Transient { .. } | Failure::Rotated { .. }) => Exit::Unreachable,
+        Error::Load(LoadError::Untrusted(_) | LoadError::Denied { .. })
+        | Error::Save(SaveError::Untrusted(_))
+        | Error::Client(ClientError::Denied { .. }) => Exit::Refused,
+        Error::Save(_) => Exit::StoreUnwritable,
+        Error::Read { .. }
+        | Error::Unproved(_)
+        | Error::Load(_)
+        | Error::Running(_)
+        | Error::Client(_)
+        | Error::Record(_)
+        | Error::Runtime(_) => Exit::Other,
+    }
 }

@@ -44,7 +44,7 @@ fn hexadecimal(address: SocketAddr) -> String {
         SocketAddr::V6(address) => address.ip().octets().to_vec(),
     };
     let words = octets.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-    words.map(|word| format!("{word:08X}")).collect()
+    words.fold(String::new(), |text, word| text + &format!("{word:08X}"))
 }
 
 #[cfg(all(test, target_os = "linux"))]

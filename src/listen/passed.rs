@@ -1,4 +1,4 @@
-//! Sockets that systemd passed (sd_listen_fds(3)).
+//! Sockets that systemd passed (`sd_listen_fds(3)`).
 
 use std::{env, io, net::TcpListener, os::unix::net::UnixListener};
 

@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
     net::{TcpStream, UnixStream},
@@ -39,6 +40,17 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Reads what there is, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is nothing yet, else what the system says.
+    pub fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            Self::Unix(stream) => stream.try_read_buf(buffer),
         }
     }
 
@@ -94,7 +106,9 @@ impl AsyncWrite for Stream {
         if slices.iter().map(|slice| slice.len()).sum::<usize>() <= JOINED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
-                slices.iter().for_each(|slice| scratch.extend_from_slice(slice));
+                for slice in slices {
+                    scratch.extend_from_slice(slice);
+                }
                 self.as_mut().poll_write(cx, scratch)
             });
         }

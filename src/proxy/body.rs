@@ -181,17 +181,21 @@ impl http_body::Body for RequestBody {
 pub struct Body(Content);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every body is the large one, and a box would cost each an allocation"
+)]
 enum Content {
     /// Of the proxy's own.
     Own(reply::Body),
     /// The upstream's, with the connection that it comes on, which nobody else drives.
-    Upstream { body: Incoming, lease: Lease, with_trailers: bool },
+    Upstream { body: Incoming, lease: Lease, with_trailers: bool, broken: Option<hyper::Error> },
 }
 
 impl Body {
     /// What comes on `lease`. Trailers are passed on only to a client that takes them (RFC 9110 §6.5.1).
     pub(super) const fn upstream(body: Incoming, lease: Lease, with_trailers: bool) -> Self {
-        Self(Content::Upstream { body, lease, with_trailers })
+        Self(Content::Upstream { body, lease, with_trailers, broken: None })
     }
 }
 
@@ -208,7 +212,10 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Content::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Content::Upstream { body, lease, with_trailers } => {
+            Content::Upstream { body, lease, with_trailers, broken } => {
+                if let Some(error) = broken.take() {
+                    return Poll::Ready(Some(Err(error.into())));
+                }
                 let mut frame = Pin::new(&mut *body).poll_frame(cx);
                 if frame.is_pending() {
                     // That look has told the connection that somebody wants more. Now it reads, and fills the body.
@@ -216,6 +223,12 @@ impl http_body::Body for Body {
                     frame = Pin::new(&mut *body).poll_frame(cx);
                 }
                 match frame {
+                    // What came before the break is sent before the connection is broken off in turn.
+                    Poll::Ready(Some(Err(error))) => {
+                        *broken = Some(error);
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
                     // Trailers are the last there is.
                     Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !*with_trailers => Poll::Ready(None),
                     frame => frame.map_err(Into::into),

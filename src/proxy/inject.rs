@@ -124,10 +124,11 @@ fn forwarded(headers: &mut HeaderMap, connection: &Connection, host: Option<&Hea
         Some(address) => address.to_string(),
         None => "unknown".into(),
     };
-    let mut text = format!("for={node};proto=http");
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
-        text.push_str(&format!(";host=\"{host}\""));
-    }
+    let host_text = host.and_then(|host| host.to_str().ok());
+    let text = match host_text {
+        Some(host) => format!("for={node};proto=http;host=\"{host}\""),
+        None => format!("for={node};proto=http"),
+    };
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(FORWARDED, value);
     }

@@ -136,3 +136,6 @@ pub enum Cookies {
     /// Not at all.
     Drop,
 }
+
+#[cfg(test)]
+mod tests;

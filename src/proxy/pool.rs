@@ -63,6 +63,7 @@ struct Connection {
 
 /// What a request that waits is handed.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once, where there is no room at all")]
 enum Handed {
     Connection(Lease),
     Place(Place),
@@ -146,9 +147,8 @@ impl Pool {
         loop {
             let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
             match waiter.send(Handed::Connection(lease)) {
-                Ok(()) => return,
                 Err(Handed::Connection(unclaimed)) => lease = unclaimed,
-                Err(Handed::Place(_)) => return,
+                Ok(()) | Err(Handed::Place(_)) => return,
             }
         }
         let Some(connection) = lease.connection.take() else { return };

@@ -32,7 +32,6 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
         }
     }
     match upstream.cookies {
-        Cookies::Pass => {}
         Cookies::Drop => drop(headers.remove(SET_COOKIE)),
         Cookies::Rewrite if headers.contains_key(SET_COOKIE) => {
             let cookies: Vec<HeaderValue> = headers
@@ -45,7 +44,7 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        Cookies::Rewrite => {}
+        Cookies::Pass | Cookies::Rewrite => {}
     }
 }
 

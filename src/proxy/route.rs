@@ -87,7 +87,8 @@ mod tests {
         #[test]
         fn without_a_base_every_target_is_byte_identical(path in "/[!-~&&[^#?\"<>`{}]]{0,40}(\\?[!-~&&[^#\"<>]]{0,20})?") {
             let Ok(given) = PathAndQuery::try_from(path.as_str()) else { return Ok(()) };
-            prop_assert_eq!(join("", &given, 0).expect("short").as_str(), path.as_str());
+            let alone = join("", &given, 0).expect("short");
+            prop_assert_eq!(alone.as_str(), path.as_str());
             let based = join("/prod", &given, 0).expect("short");
             prop_assert_eq!(based.as_str(), format!("/prod{path}"));
         }

@@ -134,7 +134,8 @@ impl Proxy {
             (Some(inject), Some(snapshot)) => self.judge(answer, &mut head, lane, inject, snapshot, patience).await?,
             _ => answer,
         };
-        respond(answer, &table, lane, &hop, snapshot.as_deref().or(Some(&self.current.snapshot()))).await
+        let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
+        respond(answer, lane, &hop, told.as_deref()).await
     }
 
     /// Waits until there is a token, and puts it in.
@@ -218,7 +219,7 @@ impl Table {
     /// The lane with the longest prefix of `path`. The default's is empty, so there always is one.
     fn lane(&self, path: &str) -> &Lane {
         let found = self.lanes.iter().find(|lane| route::matches(&lane.rule.prefix, path));
-        &found.unwrap_or(&self.lanes[self.lanes.len() - 1])
+        found.unwrap_or(&self.lanes[self.lanes.len() - 1])
     }
 }
 
@@ -251,10 +252,9 @@ impl Lane {
 /// The upstream's answer, as the client's.
 async fn respond(
     (response, lease): Answer,
-    table: &Table,
     lane: &Lane,
     hop: &Hop,
-    snapshot: Option<&Snapshot>,
+    told: Option<&Snapshot>,
 ) -> Result<Response<Body>, Stop> {
     if response.version() < Version::HTTP_2 && respond::is_ambiguous(response.headers()) {
         return Err(Failure::Malformed(None).into());
@@ -274,9 +274,7 @@ async fn respond(
         head.version = Version::HTTP_11;
         Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers))
     };
-    if table.plan.session_header
-        && let Some(snapshot) = snapshot
-    {
+    if let Some(snapshot) = told {
         respond::session(response.headers_mut(), snapshot);
     }
     Ok(response)

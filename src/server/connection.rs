@@ -1,6 +1,6 @@
 //! The life of one connection: its first byte, its protocol, its timers, its end.
 
-use std::{convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -115,11 +115,23 @@ pub(super) async fn serve_connection<G, S, F, B>(
     }
 }
 
-/// The first bytes of a request, or `None` where there is none: the client is silent, or gone, or we are going.
+/// The first bytes of a request, or `None` where there are none: the client is silent, or gone, or we are going. No
+/// buffer is held while nothing comes.
 async fn read_first(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
-    let readable = ticket.before(Phase::Draining, stream.readable());
-    timeout(patience, readable).await.ok()??.ok()?;
-    Some(BytesMut::new())
+    let first = async {
+        loop {
+            stream.readable().await.ok()?;
+            let mut first = BytesMut::with_capacity(FIRST_READ);
+            match stream.try_read_buf(&mut first) {
+                Ok(0) => return None,
+                Ok(_) => return Some(first),
+                // Readiness is a hint.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+    };
+    timeout(patience, ticket.before(Phase::Draining, first)).await.ok()??
 }
 
 /// Whether the client speaks HTTP/2 by prior knowledge. Reads as much as it takes, usually once. `None` where the
@@ -133,7 +145,6 @@ async fn is_h2(stream: &mut Stream, first: &mut BytesMut) -> Option<bool> {
         if compared == PREFACE.len() {
             return Some(true);
         }
-        first.reserve(FIRST_READ);
         if stream.read_buf(first).await.ok()? == 0 {
             return None;
         }

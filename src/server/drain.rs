@@ -71,7 +71,7 @@ impl Drain {
     /// Completes when time is up. Never, where nobody is left who could say so: `drain_timeout` decides then.
     pub async fn closed(&mut self) {
         if self.0.wait_for(|phase| *phase >= Phase::Closing).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         fixtures::{CANARY, signed_out},
     },
     clock::UnixTime,
+    session::status::StateName,
 };
 
 /// Does as it is told, and writes down what that was.
@@ -97,7 +98,7 @@ fn start(told: Told) -> Running {
 async fn every_deed_arrives_and_its_answer_comes_back() {
     let running = start(Told::default());
     let client = &running.client;
-    assert_eq!(client.status().await.unwrap()["state"], "signed_out");
+    assert_eq!(client.status().await.unwrap().state, StateName::SignedOut);
     assert_eq!(client.unready().await.unwrap().unwrap().code, "login_required");
     let minute = Some(Duration::from_secs(60));
     assert_eq!(client.token(TokenKind::Access, minute).await.unwrap(), issued(TokenKind::Access));

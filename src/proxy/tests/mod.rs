@@ -1,0 +1,5 @@
+//! What goes up and what comes down, on real sockets.
+
+mod http1;
+mod stage;
+mod token;
