@@ -134,13 +134,15 @@ impl Worker {
     }
 }
 
+/// The answer of a page, which waits for nothing.
+type Page = Ready<Response<reply::Body>>;
+
 /// Serves the admin pages in the thread that this is called in.
 pub(super) fn pages(
     app: &App,
     admin: Arc<Admin>,
     drain: &Drain,
-) -> Server<GuardGate, impl Fn(Request<Incoming>, Rc<Connection>) -> std::future::Ready<Response<reply::Body>> + use<>>
-{
+) -> Server<GuardGate, impl Fn(Request<Incoming>, Rc<Connection>) -> Page + use<>> {
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
     let figures = Arc::new(crate::metrics::Shard::default());
     Server {

@@ -16,7 +16,7 @@ const NAMES: usize = 16;
 
 /// Everything that `status` says, one fact a line.
 #[must_use]
-pub fn describe(report: &Report, now: UnixTime) -> String {
+pub(super) fn describe(report: &Report, now: UnixTime) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a String cannot fail.
@@ -67,7 +67,7 @@ pub fn describe(report: &Report, now: UnixTime) -> String {
 
 /// The session in one short line, for prompts and bars: `alice 23h59m`, with a mark where something is to be done.
 #[must_use]
-pub fn in_short(report: &Report, now: UnixTime) -> String {
+pub(super) fn in_short(report: &Report, now: UnixTime) -> String {
     let Some(identity) = &report.identity else { return "signed out".into() };
     let left = report.refresh_token.expires_at.map_or_else(|| "?".into(), |at| Span(at.since(now)).to_string());
     match report.state {

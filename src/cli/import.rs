@@ -20,7 +20,7 @@ use crate::{
     secret::Secret,
     session::{Failure, Grant, Origin, Session, state::State, status::Report},
     signin::{self, import::Imported},
-    store::{self, LoadError, LockError, RunningError, SaveError, TokenStore},
+    store::{self, LoadError, LockError, RunningError, SaveError},
     tls,
 };
 
@@ -119,14 +119,13 @@ fn import(config: &Config, args: &ImportArgs) -> Result<Report, Error> {
 fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
     let input = args.file().map_or_else(|| "standard input".into(), |path| path.display().to_string());
     let mut text = String::new();
-    let took = match args.file() {
-        Some(path) => fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_string(&mut text)),
-        None => {
-            if io::stdin().is_terminal() {
-                output::to_stderr("paste the JSON with the tokens, then press Ctrl-D");
-            }
-            io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text)
+    let took = if let Some(path) = args.file() {
+        fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_string(&mut text))
+    } else {
+        if io::stdin().is_terminal() {
+            output::to_stderr("paste the JSON with the tokens, then press Ctrl-D");
         }
+        io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text)
     };
     let text = Secret::new(text);
     match took {

@@ -12,7 +12,7 @@ use crate::session::{
 /// while a token can still be injected; 4 when that takes a sign-in; 75 while refreshing fails and nothing can be
 /// injected.
 #[must_use]
-pub fn of(report: &Report, warn_within: Option<Duration>) -> Exit {
+pub(super) fn of(report: &Report, warn_within: Option<Duration>) -> Exit {
     // In its last second a token is not sent any more.
     let usable = report.id_token.as_ref().is_some_and(|token| token.expires_in_s > 0);
     match report.state {
