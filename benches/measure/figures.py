@@ -5,53 +5,64 @@ import statistics
 from dataclasses import dataclass, field
 
 BASE = "nginx"
-DIRECT = "direct"
+BEST = "best"
+VALUE = "value"
+DIRECT = "direct"  # the origin itself, without a proxy
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the proxy aims at: a ratio to the peer `against`, or to the best one, or a value of its own."""
+
+    limit: float
+    stretch: float
+    against: str = BASE  # a peer's name, BEST, or VALUE
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`goal` and `stretch` are ratios to nginx, or to the best peer, or absolute, as `against` says."""
-
     key: str
     label: str
     digits: int = 1
+    goals: tuple[Goal, ...] = ()
     higher_is_better: bool = False
-    goal: float | None = None
-    stretch: float | None = None
-    against: str = BASE  # "nginx" | "best" | "value"
 
+
+GO = Goal(0.35, 0.25, "go")
+CPU = (Goal(1.0, 0.85), GO)
+ADDED = (Goal(1.0, 0.95),)
+BULK = (Goal(1.15, 1.3, BEST),)
 
 FIGURES = (
-    Figure("c1.cpu", "CPU µs/request, 1 connection", goal=1.0, stretch=0.85),
-    Figure("c50.cpu", "CPU µs/request, 50 connections", goal=1.0, stretch=0.85),
-    Figure("c256.cpu", "CPU µs/request, 256 connections", goal=1.0, stretch=0.85),
-    Figure("new.cpu", "CPU µs/request, new connection each", goal=1.05, stretch=1.0),
-    Figure("post.cpu", "CPU µs/request, POST 4 KiB, 50 conns", goal=1.0, stretch=0.85),
-    Figure("rate.cpu", "CPU µs/request, 2,000 req/s", goal=1.0, stretch=0.85),
+    Figure("c1.cpu", "CPU µs/request, 1 connection", 1, CPU),
+    Figure("c50.cpu", "CPU µs/request, 50 connections", 1, CPU),
+    Figure("c256.cpu", "CPU µs/request, 256 connections", 1, CPU),
+    Figure("new.cpu", "CPU µs/request, new connection each", 1, (Goal(1.05, 1.0), GO)),
+    Figure("post.cpu", "CPU µs/request, POST 4 KiB, 50 conns", 1, CPU),
+    Figure("rate.cpu", "CPU µs/request, 2,000 req/s", 1, CPU),
     Figure("c1.p50", "p50 µs, 1 connection", 0),
     Figure("c1.p99", "p99 µs, 1 connection", 0),
     Figure("rate.p50", "p50 µs, 2,000 req/s", 0),
     Figure("rate.p99", "p99 µs, 2,000 req/s", 0),
-    Figure("c1.p50.added", "p50 µs added, 1 connection", 0, goal=1.0, stretch=0.95),
-    Figure("c1.p99.added", "p99 µs added, 1 connection", 0, goal=1.0, stretch=0.95),
-    Figure("rate.p50.added", "p50 µs added, 2,000 req/s", 0, goal=1.0, stretch=0.95),
-    Figure("rate.p99.added", "p99 µs added, 2,000 req/s", 0, goal=1.0, stretch=0.95),
-    Figure("c1.rps", "requests/s, 1 connection", 0, True),
-    Figure("c50.rps", "requests/s, 50 connections", 0, True),
-    Figure("c256.rps", "requests/s, 256 connections", 0, True),
-    Figure("new.rps", "requests/s, new connection each", 0, True),
-    Figure("post.rps", "requests/s, POST 4 KiB, 50 conns", 0, True),
-    Figure("rate.rps", "requests/s held, of 2,000", 0, True),
-    Figure("download.mb_s", "download MB/s, 1 stream", 0, True, goal=1.15, stretch=1.3, against="best"),
-    Figure("upload.mb_s", "upload MB/s, 1 stream", 0, True, goal=1.15, stretch=1.3, against="best"),
+    Figure("c1.p50.added", "p50 µs added, 1 connection", 0, ADDED),
+    Figure("c1.p99.added", "p99 µs added, 1 connection", 0, ADDED),
+    Figure("rate.p50.added", "p50 µs added, 2,000 req/s", 0, ADDED),
+    Figure("rate.p99.added", "p99 µs added, 2,000 req/s", 0, ADDED),
+    Figure("c1.rps", "requests/s, 1 connection", 0, higher_is_better=True),
+    Figure("c50.rps", "requests/s, 50 connections", 0, higher_is_better=True),
+    Figure("c256.rps", "requests/s, 256 connections", 0, higher_is_better=True),
+    Figure("new.rps", "requests/s, new connection each", 0, higher_is_better=True),
+    Figure("post.rps", "requests/s, POST 4 KiB, 50 conns", 0, higher_is_better=True),
+    Figure("rate.rps", "requests/s held, of 2,000", 0, higher_is_better=True),
+    Figure("download.mb_s", "download MB/s, 1 stream", 0, BULK, higher_is_better=True),
+    Figure("upload.mb_s", "upload MB/s, 1 stream", 0, BULK, higher_is_better=True),
     Figure("download.cpu", "CPU µs/MB, download", 0),
     Figure("upload.cpu", "CPU µs/MB, upload", 0),
-    Figure("memory.mb", "idle memory MB (PSS)", 1, goal=6.0, stretch=4.0, against="value"),
-    Figure("idle.bytes", "bytes per idle connection", 0, goal=2500.0, stretch=1200.0, against="value"),
-    Figure("idle.wakeups", "wake-ups a minute, idle", 0, goal=2.0, stretch=0.0, against="value"),
-    Figure("start.ms", "start to first 200, ms", 1, goal=1.0, stretch=0.4),
+    Figure("memory.mb", "idle memory MB (PSS)", 1, (Goal(6, 4, VALUE),)),
+    Figure("idle.bytes", "bytes per idle connection", 0, (Goal(2500, 1200, VALUE),)),
+    Figure("idle.wakeups", "wake-ups a minute, idle", 0, (Goal(2, 0, VALUE),)),
+    Figure("start.ms", "start to first 200, ms", 1, (Goal(1.0, 0.4),)),
 )
-BY_KEY = {figure.key: figure for figure in FIGURES}
 
 
 @dataclass

@@ -29,7 +29,8 @@ class Child:
     """
 
     def __init__(self, argv: list[str], cpus: set[int], log: Path, env: dict[str, str] | None = None, stdout=None):
-        self.argv, self.log = argv, log
+        self.log = log
+        self.known: set[tuple[int, int]] = set()  # (process id, start time) of descendants
         own = os.sched_getaffinity(0)
         with open(log, "ab") as output:
             # The affinity is inherited: no wrapper program runs before the peer, whose start is timed.
@@ -53,13 +54,16 @@ class Child:
         return "\n    ".join(text.splitlines()[-5:]) or "(no output)"
 
     def tree(self) -> list[int]:
-        """Its process id and those of its descendants."""
-        children: dict[int, list[int]] = {}
-        for pid, parent, _ in _processes():
-            children.setdefault(parent, []).append(pid)
+        """Its process id and those of its descendants; nothing once it has ended, when another may have the id."""
+        if not self.alive():
+            return []
+        children: dict[int, list[tuple[int, int]]] = {}
+        for pid, parent, start in _processes():
+            children.setdefault(parent, []).append((pid, start))
         found = [self.process.pid]
         for pid in found:
-            found.extend(children.get(pid, []))
+            self.known.update(children.get(pid, []))
+            found.extend(child for child, _ in children.get(pid, []))
         return found
 
     def cpu_ns(self) -> int:
@@ -94,9 +98,7 @@ class Child:
 
     def stop(self, seconds: float = 5.0) -> None:
         """SIGTERM, then SIGKILL to whatever of it is left after `seconds`."""
-        family = set(self.tree())
-        born = {pid: start for pid, _, start in _processes() if pid in family}
-        if self.alive():
+        if self.tree():
             self.process.terminate()
             try:
                 self.process.wait(seconds)
@@ -105,7 +107,7 @@ class Child:
                 self.process.wait()
         for pid, _, start in list(_processes()):
             # The start time tells a descendant from a later process with its id.
-            if born.get(pid) == start and pid != self.process.pid:
+            if (pid, start) in self.known:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:

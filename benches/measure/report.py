@@ -5,7 +5,7 @@ import json
 import statistics
 from pathlib import Path
 
-from .figures import BASE, DIRECT, FIGURES, Figure, Results, spread
+from .figures import BASE, BEST, DIRECT, FIGURES, VALUE, Figure, Goal, Results, spread
 
 LABEL = 38
 CELL = 15
@@ -20,17 +20,17 @@ def tables(results: Results, peers: list[str], proxies: list[str]) -> str:
     for figure in rows:
         lines.append(_row(figure.label, [_median(figure, results.values(figure.key, peer)) for peer in columns]))
     if BASE in peers:
-        lines += ["", "Ratio to nginx: median of the rounds' ratios (smallest–largest)", _row("", peers, RATIO_CELL)]
-        for figure in rows:
-            cells = [_ratio(results.ratios(figure.key, peer, BASE)) for peer in peers]
-            lines.append(_row(figure.label, cells, RATIO_CELL))
+        lines += _ratios(results, rows, peers, BASE)
+    if len(proxies) > 1:
+        lines += _ratios(results, rows, proxies, proxies[0])
     others = [peer for peer in peers if peer not in proxies]
     for proxy in proxies:
-        lines += ["", f"{proxy} against the goals", _row("", ["measured", "goal", "stretch", "reached"])]
+        lines += ["", f"{proxy} against its goals", _row("", ["measured", "goal", "stretch", "reached"], RATIO_CELL)]
         for figure in rows:
-            cells = _against_goal(results, figure, proxy, others)
-            if cells:
-                lines.append(_row(figure.label, cells))
+            for goal in figure.goals:
+                cells = _against_goal(results, figure, goal, proxy, others)
+                if cells:
+                    lines.append(_row(figure.label, cells, RATIO_CELL))
     return "\n".join(lines)
 
 
@@ -66,21 +66,28 @@ def _ratio(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f}" + (f" ({min(ratios):.2f}–{max(ratios):.2f})" if len(ratios) > 1 else "")
 
 
-def _against_goal(results: Results, figure: Figure, proxy: str, others: list[str]) -> list[str] | None:
-    if figure.goal is None:
-        return None
-    if figure.against == "value":
-        found, unit = results.values(figure.key, proxy), ""
+def _ratios(results: Results, rows: list[Figure], peers: list[str], base: str) -> list[str]:
+    lines = ["", f"Ratio to {base}: median of the rounds' ratios (smallest–largest)", _row("", peers, RATIO_CELL)]
+    for figure in rows:
+        cells = [_ratio(results.ratios(figure.key, peer, base)) for peer in peers]
+        lines.append(_row(figure.label, cells, RATIO_CELL))
+    return lines
+
+
+def _against_goal(results: Results, figure: Figure, goal: Goal, proxy: str, others: list[str]) -> list[str] | None:
+    """The cells of one goal; None where the proxy, or what it is held against, was not measured."""
+    unit, form = "", ",g"
+    if goal.against == VALUE:
+        found = results.values(figure.key, proxy)
     else:
-        base = BASE if figure.against == BASE else results.best_peer(figure, others)
+        base = results.best_peer(figure, others) if goal.against == BEST else goal.against
         found = results.ratios(figure.key, proxy, base) if base else []
-        unit = f" × {base}"
+        unit, form = f" × {base}", ".2f"
     if not found:
         return None
     measured = statistics.median(found)
     better = (lambda limit: measured >= limit) if figure.higher_is_better else (lambda limit: measured <= limit)
-    reached = "stretch" if better(figure.stretch) else "goal" if better(figure.goal) else "no"
+    reached = "stretch" if better(goal.stretch) else "goal" if better(goal.limit) else "no"
     sign = "≥" if figure.higher_is_better else "≤"
-    if figure.against == "value":
-        return [f"{measured:,.1f}", f"{sign} {figure.goal:,g}", f"{sign} {figure.stretch:,g}", reached]
-    return [f"{measured:.2f}{unit}", f"{sign} {figure.goal:.2f}", f"{sign} {figure.stretch:.2f}", reached]
+    value = f"{measured:,.1f}" if goal.against == VALUE else f"{measured:.2f}{unit}"
+    return [value, f"{sign} {goal.limit:{form}}", f"{sign} {goal.stretch:{form}}", reached]
