@@ -81,7 +81,9 @@ def _seed(address: client.Address) -> tuple[str, str, dict]:
     })["UserPoolClient"]["ClientId"]
     _call(address, "AdminCreateUser", {
         "UserPoolId": pool, "Username": user, "TemporaryPassword": password, "MessageAction": "SUPPRESS",
-        "UserAttributes": [{"Name": "email", "Value": "alice@example.com"}, {"Name": "email_verified", "Value": "true"}]})
+        # The profile makes an ID token of about 1.2 kB, which is usual at Cognito.
+        "UserAttributes": [{"Name": "email", "Value": "alice@example.com"}, {"Name": "email_verified", "Value": "true"},
+                           {"Name": "profile", "Value": "https://example.com/" + "a" * 110}]})
     _call(address, "AdminSetUserPassword",
           {"UserPoolId": pool, "Username": user, "Password": password, "Permanent": True})
     signed_in = _call(address, "InitiateAuth", {
