@@ -1,0 +1,176 @@
+"""One run: which proxies are measured, in which phases, and what came of it."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import time
+
+from . import client, load, peers
+from .figures import DIRECT, Results
+from .processes import Child, Failed, wait_for
+
+DIRECT_LOADS = ("c1", "rate", "download", "upload")  # what the origin itself is measured with
+OVERHEAD = 0.15  # seconds of one measurement beside the load itself
+SHORTEST, LONGEST = 0.3, 3.0  # seconds of load in one measurement
+TOKEN_LENGTH = 1200  # of the peers' token, where no proxy is there whose token shows the length
+
+
+def say(text: str) -> None:
+    print(f"compare: {text}", file=sys.stderr, flush=True)
+
+
+class Run:
+    """One run: the proxies that are measured, and what came of it."""
+
+    def __init__(self, options: argparse.Namespace, site: peers.Site, stack: contextlib.ExitStack):
+        self.options, self.site, self.stack = options, site, stack
+        self.deadline = time.monotonic() + options.budget
+        self.results = Results()
+        self.peers: list[peers.Peer] = []
+        self.origin: Child | None = None
+        self.failures: list[str] = []
+        self.foreign: list[float] = []
+        self.wrk = peers.find("wrk")
+
+    def fail(self, text: object) -> None:
+        self.failures.append(str(text))
+        say(f"FAILED: {text}")
+
+    def drop(self, peer: peers.Peer, why: object) -> None:
+        """Goes on without a peer that does not work."""
+        self.fail(why)
+        peer.stop()
+        self.peers.remove(peer)
+
+    def start_origin(self) -> None:
+        tls, listen_tls = "", ""
+        if self.site.certificate:
+            key = self.site.certificate.with_suffix(".key")
+            tls = f"ssl_certificate {self.site.certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+            listen_tls = "ssl"
+        config = self.site.fill("origin.conf", self.site.scratch / "origin.conf", TLS=tls, LISTEN_TLS=listen_tls,
+                                ONE_KIB="x" * 1024)
+        self.origin = Child(peers.nginx_argv(self.site, peers.find("nginx"), config), self.site.load_cpus,
+                            self.site.scratch / "origin.log")
+        self.stack.callback(self.origin.stop)
+        if not wait_for(lambda: client.accepts(self.site.origin), 10.0):
+            raise Failed(f"the origin did not start:\n    {self.origin.said()}")
+
+    def stop_origin(self) -> None:
+        if self.origin:
+            self.origin.stop()
+
+    def add(self, make, *arguments) -> None:
+        try:
+            peer = make(self.site, *arguments)
+        except (Failed, subprocess.TimeoutExpired) as error:
+            self.fail(error)
+            return
+        self.peers.append(peer)
+        self.stack.callback(peer.stop)
+
+    def learn_token(self) -> None:
+        """The peers' token gets the length of the one that the proxy injects."""
+        length = TOKEN_LENGTH
+        for peer in [peer for peer in self.peers if peer.own_token]:
+            try:
+                peer.start(client.answers)
+                length = peers.token_length(peer)
+            except (Failed, OSError) as error:
+                self.drop(peer, error)
+            peer.stop()
+        self.site.token = ("e30." + "x" * length)[:length]
+
+    def idle_memory(self) -> None:
+        """Each alone, the origin not running either: nothing else maps the same program."""
+        for peer in list(self.peers):
+            try:
+                peer.start(client.accepts)
+                time.sleep(1.0)
+                self.results.add("memory.mb", peer.name, 1, peer.child.pss_bytes() / 1e6)
+            except Failed as error:
+                self.drop(peer, error)
+                continue
+            peer.stop()
+
+    def start_times(self) -> None:
+        for round_ in range(1, self.options.starts + 1):
+            for peer in list(self.peers):
+                try:
+                    seconds = peer.start(client.answers, 0.0005)
+                    self.results.add("start.ms", peer.name, round_, seconds * 1e3)
+                except Failed as error:
+                    self.drop(peer, error)
+                    continue
+                peer.stop()
+
+    def start_all(self) -> None:
+        for peer in list(self.peers):
+            try:
+                peer.start(client.answers)
+                peer.prove()
+            except (Failed, OSError) as error:
+                self.drop(peer, error)
+
+    def idle_connections(self) -> None:
+        """All at once, since idle peers do not disturb each other: memory by connection, then wake-ups without any."""
+        time.sleep(1.0)
+        count, held, before = self.options.idle_connections, [], {}
+        for peer in list(self.peers):
+            try:
+                before[peer.name] = peer.child.pss_bytes()
+                held += client.idle_connections(peer.address, count)
+            except (Failed, OSError) as error:
+                self.drop(peer, f"{peer.name}, {count} idle connections: {error}")
+        time.sleep(2.5)
+        for peer in self.peers:
+            grown = peer.child.pss_bytes() - before[peer.name]
+            self.results.add("idle.bytes", peer.name, 1, grown / count)
+        for connection in held:
+            connection.close()
+        time.sleep(1.5)
+        woken = {peer.name: peer.child.sleeps() for peer in self.peers}
+        time.sleep(self.options.idle_seconds)
+        for peer in self.peers:
+            grown = peer.child.sleeps() - woken[peer.name]
+            self.results.add("idle.wakeups", peer.name, 1, grown * 60 / self.options.idle_seconds)
+
+    def rounds(self) -> int:
+        """Interleaves: every load on every peer in turn, then all of it again. Returns the rounds that were complete."""
+        pairs = len(load.LOADS) * len(self.peers) + len(DIRECT_LOADS)
+        seconds = (self.deadline - time.monotonic()) / (self.options.rounds * pairs) - OVERHEAD
+        seconds = min(max(seconds, SHORTEST), LONGEST)
+        say(f"rounds: {self.options.rounds}, each of {pairs} measurements, {seconds:.1f} s each")
+        for peer in self.peers:
+            self.sample(load.LOADS[1], peer, 0, 0.2)
+        for round_ in range(1, self.options.rounds + 1):
+            # Another one is the first in each round, so that none is always measured after the same neighbour.
+            turn = round_ % max(1, len(self.peers))
+            order = self.peers[turn:] + self.peers[:turn]
+            for kind in load.LOADS:
+                for peer in ([None] if kind.key in DIRECT_LOADS and not self.site.certificate else []) + order:
+                    if time.monotonic() + seconds > self.deadline + 5:
+                        say("out of time: the last round is not complete")
+                        return round_ - 1
+                    self.sample(kind, peer, round_, seconds)
+            say(f"round {round_} of {self.options.rounds} done")
+        return self.options.rounds
+
+    def sample(self, kind: load.Load, peer: peers.Peer | None, round_: int, seconds: float) -> None:
+        """One measurement; `peer` is None for the origin itself. Round 0 is a warm-up and not kept."""
+        name = peer.name if peer else DIRECT
+        try:
+            if peer and not peer.child.alive():
+                raise Failed(f"it has ended:\n    {peer.child.said()}")
+            sample = load.measure(kind, peer.address if peer else self.site.origin, peer.child if peer else None,
+                                  min(self.site.proxy_cpus), self.wrk, seconds)
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            self.fail(f"{name}, {kind.key}, round {round_}: {error}")
+            return
+        if round_:
+            if peer and self.site.proxy_cpus != self.site.load_cpus:
+                self.foreign.append(sample.foreign)
+            for figure, value in sample.figures.items():
+                self.results.add(f"{kind.key}.{figure}", name, round_, value)
