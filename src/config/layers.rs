@@ -49,6 +49,8 @@ pub(super) struct Setting<T> {
     pub(super) place: Place,
     /// Where to point at when it is missing: its section's header.
     pub(super) section: Place,
+    /// As it was written, in TOML; nothing where nobody set it and it has no default.
+    pub(super) shown: String,
     /// Whether it could be read; the value is the default where not, and no rule should be judged by it.
     pub(super) sound: bool,
 }
@@ -169,8 +171,15 @@ impl<'a> Reader<'a> {
             None
         });
         let shown = node.map(ToString::to_string).or_else(|| key.default.map(ToOwned::to_owned));
-        self.effective.push(Effective { key: full.clone(), value: shown, origin: self.origin(&place) });
-        Setting { key: full, value: value.unwrap_or_else(|| default_of(key)), place, section, sound }
+        self.effective.push(Effective { key: full.clone(), value: shown.clone(), origin: self.origin(&place) });
+        Setting {
+            key: full,
+            value: value.unwrap_or_else(|| default_of(key)),
+            place,
+            section,
+            shown: shown.unwrap_or_default(),
+            sound,
+        }
     }
 
     /// Remembers a mistake.

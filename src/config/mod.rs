@@ -18,6 +18,7 @@ mod not_yet;
 mod problem;
 mod resolve;
 mod secret_file;
+mod syntax;
 mod units;
 mod url;
 

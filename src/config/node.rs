@@ -9,7 +9,7 @@ use std::{
 
 use toml_edit::{ImDocument, Item, TableLike, Value as TomlValue};
 
-use super::problem::Problem;
+use super::{problem::Problem, syntax};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,27 +125,9 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// The file's text as entries, or the first place at which it is no TOML.
 pub(super) fn parse_document(text: &str) -> Result<Vec<Entry>, Problem> {
-    let document = ImDocument::parse(text).map_err(|error| {
-        let place = error.span().map_or(Place::File(0..0), Place::File);
-        syntax_problem(error.message()).at(place)
-    })?;
+    let document = ImDocument::parse(text)
+        .map_err(|error| syntax::problem(text, error.message(), error.span().unwrap_or_default()))?;
     Ok(entries(document.as_table(), &|span| span.map_or(Place::Unset, Place::File)))
-}
-
-/// Says what the parser found, on one line, and what mends the mistakes that people make most.
-fn syntax_problem(message: &str) -> Problem {
-    let message = message.trim().replace('\n', "; ");
-    if let Some(duplicate) = message.strip_prefix("duplicate key ") {
-        return Problem::new(format!("the key {duplicate} is set twice")).fix("remove one of the two");
-    }
-    let fix = if message.contains("invalid string") || message.contains("quoted") {
-        "text stands in double quotes: key = \"text\""
-    } else if message.contains("string values must be quoted") {
-        "put the value in double quotes"
-    } else {
-        "see https://toml.io for the grammar"
-    };
-    Problem::new(format!("this is not valid TOML: {message}")).fix(fix)
 }
 
 type Placing<'a> = &'a dyn Fn(Option<Range<usize>>) -> Place;
