@@ -103,7 +103,11 @@ impl Metrics {
         let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let scrape = Scrape {
             shards,
-            refreshes: Outcome::ALL.iter().map(|outcome| outcome.as_str()).zip(self.refreshes.iter().map(load)).collect(),
+            refreshes: Outcome::ALL
+                .iter()
+                .map(|outcome| outcome.as_str())
+                .zip(self.refreshes.iter().map(load))
+                .collect(),
             session: SessionFigures::of(facts, held, self.refreshed_at.load(Ordering::Relaxed)),
         };
         let mut registry = Registry::with_prefix("cognito_proxy");
@@ -180,7 +184,8 @@ impl SessionFigures {
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double's 53 bits")]
     fn of(facts: &Facts, held: u64, refreshed_at: i64) -> Self {
         let seconds = |at: Option<crate::clock::UnixTime>| at.map_or(f64::NAN, |at| at.as_secs() as f64);
-        let stored = facts.last_refresh.as_ref().filter(|last| last.outcome == Outcome::Ok).map(|last| last.at.as_secs());
+        let stored =
+            facts.last_refresh.as_ref().filter(|last| last.outcome == Outcome::Ok).map(|last| last.at.as_secs());
         let success = stored.unwrap_or(0).max(refreshed_at);
         let level = match facts.level {
             Level::None => 0.0,
@@ -275,12 +280,8 @@ impl Collector for Scrape {
             .map(|(index, code)| (code.as_str(), self.sum(|shard| &shard.refused[index])))
             .collect();
         counters(&mut encoder, "refused", "Replies of the proxy's own, by their code", "reason", &refused)?;
-        let mut connections = encoder.encode_descriptor(
-            "upstream_connections",
-            "Connections to upstreams",
-            None,
-            MetricType::Gauge,
-        )?;
+        let mut connections =
+            encoder.encode_descriptor("upstream_connections", "Connections to upstreams", None, MetricType::Gauge)?;
         for (state, count) in [("active", self.sum(|shard| &shard.active)), ("idle", self.sum(|shard| &shard.idle))] {
             connections.encode_family(&[("state", state)])?.encode_gauge(&count)?;
         }

@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod explain;
+mod fields;
 mod import;
 mod journal;
 pub mod log;

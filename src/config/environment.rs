@@ -9,9 +9,10 @@ use std::{
 
 use super::{
     file::SECTIONS,
-    layers::{keys_of, unknown_key},
-    node::{Node, Place, Value},
+    node::{Node, Value},
+    place::Place,
     problem::{Problem, nearest},
+    unknown::{keys_of, unknown_key},
 };
 
 /// The prefix of every variable of ours.

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{environment::Environment, layers::Reader, node::Place, problem::Problem};
+use super::{environment::Environment, layers::Reader, place::Place, problem::Problem};
 
 /// The default profile.
 const DEFAULT_PROFILE: &str = "proxy";

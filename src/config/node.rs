@@ -9,20 +9,7 @@ use std::{
 
 use toml_edit::{ImDocument, Item, TableLike, Value as TomlValue};
 
-use super::{problem::Problem, syntax};
-
-/// Where a value was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nowhere: it is the default, or it is missing.
-    Unset,
-    /// Bytes of the file.
-    File(Range<usize>),
-    /// An environment variable, by name.
-    Environment(String),
-    /// A flag, as it is typed.
-    Flag(&'static str),
-}
+use super::{place::Place, problem::Problem, syntax};
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,6 +191,13 @@ mod tests {
         for text in ["plain", "a\"b\\c", "tab\tnewline\nbell\u{7}", "é"] {
             let value: TomlValue = quoted(text).parse().expect("a TOML value");
             assert_eq!(value.as_str(), Some(text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in "[\\[\\]a-c=\"'{}#:.,\\n 0-9\u{e9}\u{201c}]{0,60}") {
+            drop(parse_document(&text));
         }
     }
 }

@@ -48,7 +48,11 @@ impl FromStr for Address {
             return if path.is_empty() { Err(AddressError::Empty(text.into())) } else { Ok(Self::Unix(path.into())) };
         }
         if let Some(name) = text.strip_prefix("systemd:") {
-            return if name.is_empty() { Err(AddressError::Empty(text.into())) } else { Ok(Self::Systemd(name.into())) };
+            return if name.is_empty() {
+                Err(AddressError::Empty(text.into()))
+            } else {
+                Ok(Self::Systemd(name.into()))
+            };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.into()))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
@@ -56,9 +60,8 @@ impl FromStr for Address {
             Some(_) => return Err(AddressError::Host(host.into())),
             None => host,
         };
-        let is_name = |host: &str| {
-            host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        };
+        let is_name =
+            |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
         if host.is_empty() || !(is_name(host) || text.starts_with('[')) {
             return Err(AddressError::Host(host.into()));
         }
@@ -109,8 +112,23 @@ mod tests {
     #[test]
     fn what_is_none() {
         for text in [
-            "", "8900", ":8900", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:+1", "::1:8900",
-            "[::1]", "[::1]8900", "[localhost]:1", "[::1:8900", "a b:1", "http://localhost:8900", "unix:", "systemd:",
+            "",
+            "8900",
+            ":8900",
+            "localhost",
+            "localhost:",
+            "localhost:x",
+            "localhost:65536",
+            "localhost:+1",
+            "::1:8900",
+            "[::1]",
+            "[::1]8900",
+            "[localhost]:1",
+            "[::1:8900",
+            "a b:1",
+            "http://localhost:8900",
+            "unix:",
+            "systemd:",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

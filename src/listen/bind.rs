@@ -100,8 +100,8 @@ impl Binding<'_> {
     }
 
     fn tcp(self, key: &'static str, host: &str, port: u16) -> Result<Vec<Result<Endpoint, Error>>, Error> {
-        let addresses = resolve(host, port)
-            .map_err(|source| Error::Resolve { key, address: format!("{host}:{port}"), source })?;
+        let addresses =
+            resolve(host, port).map_err(|source| Error::Resolve { key, address: format!("{host}:{port}"), source })?;
         let mut chosen = port;
         let mut endpoints = Vec::new();
         for mut address in addresses {

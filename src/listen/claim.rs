@@ -187,8 +187,7 @@ pub(super) fn refused(key: &'static str, address: SocketAddr, source: io::Error)
 }
 
 fn taken(key: &'static str, address: SocketAddr, holder: Option<Holder>) -> Error {
-    let holder =
-        holder.or_else(|| holder::of(address).map(|(process, name)| Holder::Process { name, process }));
+    let holder = holder.or_else(|| holder::of(address).map(|(process, name)| Holder::Process { name, process }));
     let next_free = (1..=SEARCH)
         .filter_map(|step| address.port().checked_add(step))
         .find(|port| probe(SocketAddr::new(address.ip(), *port)).is_ok());

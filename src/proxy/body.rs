@@ -75,8 +75,7 @@ impl RequestBody {
         }
         let too_long = body.size_hint().lower() > KEPT as u64;
         let kept = if keep && !too_long { Kept::Growing(Vec::new(), 0) } else { Kept::Not };
-        let progress =
-            Rc::new(Progress { stage: Cell::new(Stage::Client(Instant::now())), kept: RefCell::new(kept) });
+        let progress = Rc::new(Progress { stage: Cell::new(Stage::Client(Instant::now())), kept: RefCell::new(kept) });
         (Self { source: Source::Client(body), progress: Some(Rc::clone(&progress)) }, Some(progress))
     }
 
@@ -186,11 +185,7 @@ enum Content {
     /// Of the proxy's own.
     Own(reply::Body),
     /// The upstream's, with the connection that it comes on, which nobody else drives.
-    Upstream {
-        body: Incoming,
-        lease: Lease,
-        with_trailers: bool,
-    },
+    Upstream { body: Incoming, lease: Lease, with_trailers: bool },
 }
 
 impl Body {

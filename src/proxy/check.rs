@@ -40,11 +40,19 @@ pub(super) fn request(head: &Parts, pseudonym: &str) -> Result<Checked, Refusal>
     if let Some(expectation) = head.headers.get(EXPECT)
         && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
-        return Err(Refusal::new(Code::ExpectationFailed, "the only expectation met is 100-continue", "leave Expect out"));
+        return Err(Refusal::new(
+            Code::ExpectationFailed,
+            "the only expectation met is 100-continue",
+            "leave Expect out",
+        ));
     }
     if list(&head.headers, &VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)) {
         let detail = "the request has come through this proxy before";
-        return Err(Refusal::new(Code::LoopDetected, detail, "set upstream.url to an address that is not the proxy's own"));
+        return Err(Refusal::new(
+            Code::LoopDetected,
+            detail,
+            "set upstream.url to an address that is not the proxy's own",
+        ));
     }
     if head.method == Method::OPTIONS && head.headers.get(MAX_FORWARDS).is_some_and(|left| left == "0") {
         return Ok(Checked::Answer(options()));
@@ -97,7 +105,12 @@ mod tests {
             ("GET", "/x", &[][..], Ok(())),
             ("POST", "/x", &[("transfer-encoding", "chunked")], Ok(())),
             ("POST", "/x", &[("transfer-encoding", "gzip, chunked")], Err(Code::BadTransferCoding)),
-            ("POST", "/x", &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(Code::BadTransferCoding)),
+            (
+                "POST",
+                "/x",
+                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                Err(Code::BadTransferCoding),
+            ),
             ("CONNECT", "a:1", &[], Err(Code::MethodRefused)),
             ("TRACE", "/x", &[], Err(Code::MethodRefused)),
             ("GET", "*", &[], Err(Code::BadRequest)),

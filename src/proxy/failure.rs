@@ -43,11 +43,7 @@ pub(super) enum Failure {
 impl Failure {
     /// What hyper's client says, sorted.
     pub(super) fn of(error: hyper::Error) -> Self {
-        if error.is_parse() {
-            Self::Malformed(Some(error))
-        } else {
-            Self::Lost(error)
-        }
+        if error.is_parse() { Self::Malformed(Some(error)) } else { Self::Lost(error) }
     }
 
     /// Whether the connection was gone, which says nothing about the request.
@@ -91,7 +87,9 @@ impl Failure {
             Self::Malformed(_) => (Code::UpstreamBadResponse, "check that upstream.url leads to an HTTP server"),
             Self::ResponseTimeout => (Code::UpstreamTimeout, "raise upstream.response_header_timeout"),
             Self::ClientBody => (Code::BadRequest, "send a body that is framed as its header says"),
-            Self::ClientTimeout => (Code::RequestTimeout, "send the body without pauses, or raise limits.body_idle_timeout"),
+            Self::ClientTimeout => {
+                (Code::RequestTimeout, "send the body without pauses, or raise limits.body_idle_timeout")
+            }
         };
         Refusal::new(code, self.to_string(), fix)
     }

@@ -35,8 +35,11 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
         Cookies::Pass => {}
         Cookies::Drop => drop(headers.remove(SET_COOKIE)),
         Cookies::Rewrite if headers.contains_key(SET_COOKIE) => {
-            let cookies: Vec<HeaderValue> =
-                headers.get_all(SET_COOKIE).iter().map(|value| cookie(value, rule).unwrap_or_else(|| value.clone())).collect();
+            let cookies: Vec<HeaderValue> = headers
+                .get_all(SET_COOKIE)
+                .iter()
+                .map(|value| cookie(value, rule).unwrap_or_else(|| value.clone()))
+                .collect();
             headers.remove(SET_COOKIE);
             for cookie in cookies {
                 headers.append(SET_COOKIE, cookie);

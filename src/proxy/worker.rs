@@ -83,7 +83,8 @@ impl Proxy {
         let version = routing.version();
         let table = Rc::new(Table::new(routing.plan(), None, &figures));
         // Made of letters, digits and dashes: a header value for certain, and an empty one would only weaken `Via`.
-        let via = HeaderValue::from_str(&format!("1.1 {pseudonym}")).unwrap_or(HeaderValue::from_static("1.1 cognito-proxy"));
+        let via =
+            HeaderValue::from_str(&format!("1.1 {pseudonym}")).unwrap_or(HeaderValue::from_static("1.1 cognito-proxy"));
         Rc::new(Self { routing, current, figures, pseudonym, via, table: RefCell::new((version, table)) })
     }
 
@@ -97,7 +98,11 @@ impl Proxy {
                 (refusal, error_type)
             }
             Err(Stop::Failed(failure)) => {
-                tracing::warn!(error = &failure as &dyn std::error::Error, error_type = failure.error_type(), "not forwarded");
+                tracing::warn!(
+                    error = &failure as &dyn std::error::Error,
+                    error_type = failure.error_type(),
+                    "not forwarded"
+                );
                 (failure.refusal(), failure.error_type())
             }
         };

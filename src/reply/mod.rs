@@ -248,6 +248,8 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), Code::ALL.len());
-        assert!(Code::ALL.iter().all(|code| code.status() != StatusCode::UNAUTHORIZED && code.status().as_u16() >= 400));
+        assert!(
+            Code::ALL.iter().all(|code| code.status() != StatusCode::UNAUTHORIZED && code.status().as_u16() >= 400)
+        );
     }
 }

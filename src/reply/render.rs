@@ -34,7 +34,8 @@ impl Form {
         if is_grpc(headers) {
             return Self::Grpc;
         }
-        let accepts = |value: &HeaderValue| value.as_bytes().windows(9).any(|text| text.eq_ignore_ascii_case(b"text/html"));
+        let accepts =
+            |value: &HeaderValue| value.as_bytes().windows(9).any(|text| text.eq_ignore_ascii_case(b"text/html"));
         if headers.get_all(ACCEPT).iter().any(accepts) { Self::Page } else { Self::Problem }
     }
 }

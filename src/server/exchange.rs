@@ -96,8 +96,7 @@ where
             let detail = format!("{} connections are open already", self.settings.max_connections);
             return Err(Refusal::new(Code::Overloaded, detail, "limits.max_connections"));
         }
-        let bytes: usize =
-            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD).sum();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD).sum();
         if bytes > self.settings.max_header_bytes {
             let detail = format!("the header has {bytes} bytes, {} are allowed", self.settings.max_header_bytes);
             return Err(Refusal::new(Code::HeaderTooLarge, detail, "limits.max_header_bytes"));

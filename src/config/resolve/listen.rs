@@ -7,7 +7,7 @@ use crate::{
     config::{
         file::{Guard, Listen},
         layers::Setting,
-        node::Place,
+        place::Place,
         problem::Problem,
         url,
     },

@@ -21,7 +21,7 @@ use super::{
     kinds::RawPath,
     layers::{Reader, Setting},
     locate,
-    node::Place,
+    place::Place,
     problem::Problem,
     secret_file, units,
 };
