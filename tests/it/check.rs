@@ -131,8 +131,8 @@ fn explain_is_toml_that_reads_back() {
     );
     assert!(shown.lines().any(|line| line.starts_with("client_id = ") && line.ends_with("# proxy.toml:4")), "{shown}");
     // What follows from other keys is no setting of its own.
-    let own: String = shown.lines().filter(|line| !line.contains("# from ")).map(|line| format!("{line}\n")).collect();
-    let again = home.write("again.toml", &own);
+    let own: Vec<&str> = shown.lines().filter(|line| !line.contains("# from ")).collect();
+    let again = home.write("again.toml", &own.join("\n"));
     let output = home.run(&["check", "-c", name(&again)]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
