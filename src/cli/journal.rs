@@ -6,7 +6,7 @@ use std::{io, os::unix::net::UnixDatagram};
 
 use tracing::Level;
 
-use super::log::Fields;
+use super::fields::Fields;
 
 /// Where journald listens (systemd.journal-fields(7), "Native Journal Protocol").
 const SOCKET: &str = "/run/systemd/journal/socket";

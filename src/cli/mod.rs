@@ -7,6 +7,7 @@ mod check;
 mod clocks;
 mod demo;
 mod explain;
+mod fields;
 mod import;
 mod journal;
 pub mod log;

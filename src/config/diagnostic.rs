@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, path::PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as Heading, Renderer, Snippet};
 
-use super::{mask, node::Place, problem::Problem};
+use super::{mask, place::Place, problem::Problem};
 
 /// Every mistake that one load found, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

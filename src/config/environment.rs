@@ -9,9 +9,10 @@ use std::{
 
 use super::{
     file::SECTIONS,
-    layers::{keys_of, unknown_key},
-    node::{Node, Place, Value},
+    node::{Node, Value},
+    place::Place,
     problem::{Problem, nearest},
+    unknown::{keys_of, unknown_key},
 };
 
 /// The prefix of every variable of ours.
@@ -61,7 +62,7 @@ impl Environment {
         let place = || Place::Environment(name.to_owned());
         let text = value.to_str().ok_or_else(|| not_utf8(name))?;
         if text.trim().is_empty() {
-            return Err(Problem::new("the variable is set, but empty").fix("unset it, or give it a value").at(place()));
+            return Err(Problem::new("is set, but empty").fix("unset it, or give it a value").at(place()).key(name));
         }
         Ok(Some(text.to_owned()))
     }
@@ -128,7 +129,7 @@ impl Environment {
 }
 
 fn not_utf8(name: &str) -> Problem {
-    Problem::new("the variable is not valid UTF-8").at(Place::Environment(name.to_owned()))
+    Problem::new("is not valid UTF-8").fix("set it to text").at(Place::Environment(name.to_owned())).key(name)
 }
 
 /// Whether Kubernetes may have made this variable for a service named `cognito-proxy-…` ("Discovering services",

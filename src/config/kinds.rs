@@ -60,7 +60,7 @@ impl FromNode for u64 {
         let Some(Node { value: Value::Integer(number), .. }) = node.as_toml() else {
             return Err(mistyped(node, "a whole number").fix("write digits alone, without quotes"));
         };
-        Self::try_from(number).map_err(|_| Problem::new(format!("cannot be negative: {number}")))
+        Self::try_from(number).map_err(|_| Problem::new(format!("cannot be negative: {number}")).fix("write 0 or more"))
     }
 }
 
@@ -130,7 +130,9 @@ impl FromNode for User {
     fn from_node(node: &Node) -> Result<Self, Problem> {
         match node.value {
             Value::Integer(uid) if u32::try_from(uid).is_ok() => Ok(Self(uid.to_string())),
-            Value::Integer(uid) => Err(Problem::new(format!("names no uid: {uid}"))),
+            Value::Integer(uid) => {
+                Err(Problem::new(format!("names no uid: {uid}")).fix("write a user's name, or a uid from 0 on"))
+            }
             _ => String::from_node(node).map(Self),
         }
     }

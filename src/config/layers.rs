@@ -1,16 +1,16 @@
 //! The layers, flag over environment over file over default, and reading one key through them.
 //!
-//! Owns the search for keys that nobody knows. Keeps going after a mistake, so that one load finds them all.
+//! Keeps going after a mistake, so that one load finds them all. Knows no key by name.
 
 use std::collections::BTreeMap;
 
 use super::{
     Origin,
     diagnostic::{Diagnostic, FileText, Location},
-    file::SECTIONS,
     kinds::FromNode,
-    node::{Entry, Node, Place, Value},
-    problem::{Problem, nearest},
+    node::{Entry, Node, Value},
+    place::Place,
+    problem::Problem,
 };
 
 /// A key of a section, with its default as TOML text.
@@ -35,7 +35,7 @@ pub(super) struct Layers {
 /// Where a key is looked up: in a section, or in one route.
 #[derive(Clone, Debug)]
 pub(super) enum Scope<'a> {
-    Section(&'static str),
+    Section(&'a str),
     Route { index: usize, entries: &'a [Entry], place: Place },
 }
 
@@ -49,6 +49,8 @@ pub(super) struct Setting<T> {
     pub(super) place: Place,
     /// Where to point at when it is missing: its section's header.
     pub(super) section: Place,
+    /// As it was written, in TOML; nothing where nobody set it and it has no default.
+    pub(super) shown: String,
     /// Whether it could be read; the value is the default where not, and no rule should be judged by it.
     pub(super) sound: bool,
 }
@@ -104,13 +106,9 @@ impl Layers {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of `layers`, which looks for unknown keys first.
-    pub(super) fn new(layers: &'a Layers, file: Option<&'a FileText>) -> Self {
-        let mut reader = Self { layers, file, problems: Vec::new(), effective: Vec::new() };
-        for entry in &layers.file {
-            reader.check_section(entry);
-        }
-        reader
+    /// A reader of `layers`, where `problems` have been found before.
+    pub(super) fn new(layers: &'a Layers, file: Option<&'a FileText>, problems: Vec<Problem>) -> Self {
+        Self { layers, file, problems, effective: Vec::new() }
     }
 
     /// The routes of the uppermost layer that has any.
@@ -137,13 +135,6 @@ impl<'a> Reader<'a> {
                     .key("route"),
             );
         }
-        if matches!(node.place, Place::Environment(_)) {
-            for scope in &scopes {
-                if let Scope::Route { index, entries, .. } = scope {
-                    self.check_keys("route", &format!("route[{index}]"), entries);
-                }
-            }
-        }
         scopes
     }
 
@@ -169,8 +160,15 @@ impl<'a> Reader<'a> {
             None
         });
         let shown = node.map(ToString::to_string).or_else(|| key.default.map(ToOwned::to_owned));
-        self.effective.push(Effective { key: full.clone(), value: shown, origin: self.origin(&place) });
-        Setting { key: full, value: value.unwrap_or_else(|| default_of(key)), place, section, sound }
+        self.effective.push(Effective { key: full.clone(), value: shown.clone(), origin: self.origin(&place) });
+        Setting {
+            key: full,
+            value: value.unwrap_or_else(|| default_of(key)),
+            place,
+            section,
+            shown: shown.unwrap_or_default(),
+            sound,
+        }
     }
 
     /// Remembers a mistake.
@@ -195,7 +193,6 @@ impl<'a> Reader<'a> {
     /// Where `section.key` was written, and what, as TOML; `None` where nobody set it.
     pub(super) fn written(&self, key: &str) -> Option<(Place, String)> {
         let (section, name) = key.split_once('.')?;
-        let (section, _) = SECTIONS.iter().find(|(known, _)| *known == section)?;
         let node = self.layers.find(&Scope::Section(section), name)?;
         Some((node.place.clone(), node.to_string()))
     }
@@ -232,78 +229,6 @@ impl<'a> Reader<'a> {
             Location::Flag(flag) => Origin::Flag { flag },
             Location::Nowhere | Location::WholeFile(_) => Origin::Default,
         }
-    }
-
-    fn check_section(&mut self, entry: &Entry) {
-        let Some((section, _)) = SECTIONS.iter().find(|(section, _)| *section == entry.key) else {
-            return self.push(unknown_section(entry));
-        };
-        let misshapen = |message: String, fix: String| {
-            Problem::new(message).fix(fix).at(entry.place.clone()).at(entry.node.place.clone()).key(*section)
-        };
-        match (&entry.node.value, *section == "route") {
-            (Value::Table(entries), false) => self.check_keys(section, section, entries),
-            (Value::Array(routes), true) => {
-                for (index, route) in routes.iter().enumerate() {
-                    if let Value::Table(entries) = &route.value {
-                        self.check_keys(section, &format!("route[{index}]"), entries);
-                    }
-                }
-            }
-            (_, true) => {
-                self.push(misshapen("is a list of tables".into(), "write [[route]], in double brackets".into()));
-            }
-            (_, false) => self
-                .push(misshapen("is a section, not a value".into(), format!("write [{section}], and its keys below"))),
-        }
-    }
-
-    fn check_keys(&mut self, section: &str, prefix: &str, entries: &[Entry]) {
-        let keys = keys_of(section);
-        for entry in entries.iter().filter(|entry| keys.iter().all(|key| key.name != entry.key)) {
-            let problem = unknown_key(section, &entry.key).key(format!("{prefix}.{}", entry.key));
-            self.push(problem.at(entry.place.clone()).at(entry.node.place.clone()));
-        }
-    }
-}
-
-/// The keys of a section; none where there is no such section.
-pub(super) fn keys_of(section: &str) -> &'static [Key] {
-    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
-}
-
-/// Why `name` is no key of `section`, and what it may have been meant to be.
-pub(super) fn unknown_key(section: &str, name: &str) -> Problem {
-    if section == "cognito" && name.eq_ignore_ascii_case("client_secret") {
-        return Problem::new("cannot stand in the configuration, which others may read")
-            .fix("put the secret alone into a file with mode 0600, and name that: client_secret_file = \"/path\"");
-    }
-    let problem = Problem::new("is not a key that this version knows");
-    if let Some(near) = nearest(name, keys_of(section).iter().map(|key| key.name)) {
-        return problem.fix(format!("did you mean `{near}`?")).meant(format!("{section}.{near}"));
-    }
-    let home = SECTIONS.iter().find(|(_, keys)| keys.iter().any(|key| key.name == name));
-    let listed = || keys_of(section).iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
-    match home {
-        Some((home, _)) => problem.fix(format!("`{name}` belongs to [{home}]")),
-        None => problem.fix(format!("the keys of [{section}] are {}", listed())),
-    }
-}
-
-fn unknown_section(entry: &Entry) -> Problem {
-    let name = entry.key.as_str();
-    let names = || SECTIONS.iter().map(|(section, _)| *section);
-    let problem = |message: &str| Problem::new(message).at(entry.place.clone()).at(entry.node.place.clone()).key(name);
-    if !matches!(entry.node.value, Value::Table(_) | Value::Array(_))
-        && let Some((home, _)) = SECTIONS.iter().find(|(_, keys)| keys.iter().any(|key| key.name == name))
-    {
-        return problem("stands outside of its section").fix(format!("put it below [{home}]"));
-    }
-    let unknown = problem("is not a section that this version knows");
-    match nearest(name, names()) {
-        Some("route") => unknown.fix("did you mean [[route]]?"),
-        Some(near) => unknown.fix(format!("did you mean [{near}]?")).meant(near),
-        None => unknown.fix(format!("the sections are {}", names().collect::<Vec<_>>().join(", "))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{environment::Environment, layers::Reader, node::Place, problem::Problem};
+use super::{environment::Environment, layers::Reader, place::Place, problem::Problem};
 
 /// The default profile.
 const DEFAULT_PROFILE: &str = "proxy";
@@ -83,8 +83,10 @@ fn valid_profile(name: &str, place: Place) -> Result<String, Problem> {
 
 fn stem(path: &Path, place: Place) -> Result<String, Problem> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    valid_profile(stem, place)
-        .map_err(|problem| Problem { message: format!("{} gives no name for a profile", path.display()), ..problem })
+    valid_profile(stem, place).map_err(|problem| Problem {
+        message: format!("{:?} gives no name for a profile", path.display().to_string()),
+        ..problem
+    })
 }
 
 /// `path` from `directory`, without `.` and `..`. Links stay: what `/etc` links to is still a configuration of `/etc`.

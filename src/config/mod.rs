@@ -15,10 +15,13 @@ mod locate;
 mod mask;
 mod node;
 mod not_yet;
+mod place;
 mod problem;
 mod resolve;
 mod secret_file;
+mod syntax;
 mod units;
+mod unknown;
 mod url;
 
 #[cfg(test)]
@@ -38,7 +41,8 @@ use self::{
     file::File,
     layers::{Layers, Reader},
     locate::Located,
-    node::{Node, Place, Value},
+    node::{Node, Value},
+    place::Place,
     problem::Problem,
     resolve::Context,
 };
@@ -235,11 +239,8 @@ impl Config {
             .iter()
             .map(|one| (one.key.to_owned(), Node { value: one.value.clone(), place: Place::Flag(one.flag) }));
         let layers = Layers { file: entries, environment: variables, flags: flags.collect() };
-        let mut reader = Reader::new(&layers, text.as_ref());
-        for problem in problems {
-            reader.push(problem);
-        }
-        judge(reader, &located, environment)
+        problems.extend(unknown::problems(&layers));
+        judge(Reader::new(&layers, text.as_ref(), problems), &located, environment)
     }
 
     /// The sections that differ from `new` and take effect only at a restart.

@@ -9,20 +9,7 @@ use std::{
 
 use toml_edit::{ImDocument, Item, TableLike, Value as TomlValue};
 
-use super::problem::Problem;
-
-/// Where a value was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nowhere: it is the default, or it is missing.
-    Unset,
-    /// Bytes of the file.
-    File(Range<usize>),
-    /// An environment variable, by name.
-    Environment(String),
-    /// A flag, as it is typed.
-    Flag(&'static str),
-}
+use super::{place::Place, problem::Problem, syntax};
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,27 +112,9 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// The file's text as entries, or the first place at which it is no TOML.
 pub(super) fn parse_document(text: &str) -> Result<Vec<Entry>, Problem> {
-    let document = ImDocument::parse(text).map_err(|error| {
-        let place = error.span().map_or(Place::File(0..0), Place::File);
-        syntax_problem(error.message()).at(place)
-    })?;
+    let document = ImDocument::parse(text)
+        .map_err(|error| syntax::problem(text, error.message(), error.span().unwrap_or_default()))?;
     Ok(entries(document.as_table(), &|span| span.map_or(Place::Unset, Place::File)))
-}
-
-/// Says what the parser found, on one line, and what mends the mistakes that people make most.
-fn syntax_problem(message: &str) -> Problem {
-    let message = message.trim().replace('\n', "; ");
-    if let Some(duplicate) = message.strip_prefix("duplicate key ") {
-        return Problem::new(format!("the key {duplicate} is set twice")).fix("remove one of the two");
-    }
-    let fix = if message.contains("invalid string") || message.contains("quoted") {
-        "text stands in double quotes: key = \"text\""
-    } else if message.contains("string values must be quoted") {
-        "put the value in double quotes"
-    } else {
-        "see https://toml.io for the grammar"
-    };
-    Problem::new(format!("this is not valid TOML: {message}")).fix(fix)
 }
 
 type Placing<'a> = &'a dyn Fn(Option<Range<usize>>) -> Place;
@@ -222,6 +191,13 @@ mod tests {
         for text in ["plain", "a\"b\\c", "tab\tnewline\nbell\u{7}", "é"] {
             let value: TomlValue = quoted(text).parse().expect("a TOML value");
             assert_eq!(value.as_str(), Some(text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in "[\\[\\]a-c=\"'{}#:.,\\n 0-9\u{e9}\u{201c}]{0,60}") {
+            drop(parse_document(&text));
         }
     }
 }

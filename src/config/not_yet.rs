@@ -34,7 +34,7 @@ pub(super) fn is_listed(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::layers::keys_of;
+    use crate::config::unknown::keys_of;
 
     #[test]
     fn every_row_is_a_key_and_its_nothing_is_its_default() {

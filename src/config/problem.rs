@@ -1,6 +1,6 @@
 //! What is wrong with a value, before anybody has looked up the line that it stands on.
 
-use super::node::Place;
+use super::place::Place;
 
 /// A mistake in the configuration: what is wrong, where, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -169,10 +169,13 @@ mod tests {
     fn a_foreign_owner_is_refused_and_a_credential_of_systemd_is_not() {
         let mut place = Place::new();
         let path = place.write("s", 0o440);
-        if place.environment.uid != 0 {
+        if place.environment.uid == 0 {
+            std::os::unix::fs::chown(&path, Some(4242), None).expect("root may");
+        } else {
             place.environment.uid += 1;
-            assert!(read(&path, &place.environment).expect_err("foreign").refused);
         }
+        let problem = read(&path, &place.environment).expect_err("foreign");
+        assert!(problem.refused && problem.message.contains("belongs to uid"), "{problem:?}");
         let directory = place.directory.path().as_os_str().to_owned();
         place.environment.variables.insert("CREDENTIALS_DIRECTORY".into(), directory);
         assert_eq!(read(&path, &place.environment).expect("a credential").expose(), "s");

@@ -11,7 +11,9 @@ pub(super) fn parse(text: &str) -> Result<Uri, Problem> {
     // A password may stand in it, so the URL itself is not quoted before that is ruled out.
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(Problem::new("is not a URL: it has no scheme").fix(if is_plain_host(text) {
-            format!("write \"https://{text}\"")
+            let host = text.split(['/', ':']).next().unwrap_or_default();
+            let scheme = if is_loopback(host) { "http" } else { "https" };
+            format!("write \"{scheme}://{text}\"")
         } else {
             "write \"https://HOST\"".into()
         }));
@@ -112,6 +114,7 @@ mod tests {
     fn what_is_none_says_what_would_be() {
         for (text, fix) in [
             ("api.example/prod", r#"write "https://api.example/prod""#),
+            ("localhost:3000", r#"write "http://localhost:3000""#),
             ("wss://api.example", r#"write "https://api.example"; WebSocket and gRPC pass through it"#),
             ("https://me:pw@api.example", "remove what stands before the @"),
             ("https://api.example/?a=b", "remove what follows the ?"),

@@ -8,6 +8,7 @@
     reason = "a test fails loudly, and so does what it stands on"
 )]
 
+mod check;
 mod emulators;
 mod layering;
 mod support;

@@ -11,7 +11,7 @@ use crate::{
         file::{Cognito, Verify},
         layers::Setting,
         problem::Problem,
-        units, url,
+        url,
     },
     signin,
 };
@@ -79,7 +79,7 @@ pub(in crate::config) fn validity(context: &mut Context<'_, '_>, file: &Cognito)
         let why = if file.endpoint.is_set() { "write \"1s\" to \"10y\"" } else { "Cognito allows \"60m\" to \"10y\"" };
         context.push(
             file.refresh_token_validity
-                .problem(format!("is out of range: \"{}\"", units::show_duration(validity)))
+                .problem(format!("is out of range: {}", file.refresh_token_validity.shown))
                 .fix(format!("{why}; copy the app client's own setting")),
         );
     }

@@ -18,6 +18,7 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Gua
         value: users.collect(),
         place: file.users.place.clone(),
         section: file.users.section.clone(),
+        shown: file.users.shown.clone(),
         sound: file.users.sound,
     };
     let users = list(context, &users, |text| parsed(&user(text)?, UserSpec::parse));

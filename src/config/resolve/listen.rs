@@ -1,13 +1,11 @@
 //! `[listen]`: the grammar of addresses, and what an address beyond loopback needs.
 
-use std::path::Path;
-
-use super::{Context, placed};
+use super::{Context, is_visible, placed};
 use crate::{
     config::{
         file::{Guard, Listen},
         layers::Setting,
-        node::Place,
+        place::Place,
         problem::Problem,
         url,
     },
@@ -92,58 +90,46 @@ fn exposure(address: &Address, text: &str, file: &Listen, guard: &Guard) -> Opti
     Some(Problem::new(format!("has {text:?}, which other machines can reach")).fix(fix))
 }
 
-/// Reads `HOST:PORT | unix:PATH | systemd:NAME`.
+/// Reads an address, and says what was meant where it is none.
 fn address(context: &Context<'_, '_>, place: &Place, text: &str) -> Result<Address, Problem> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() {
-            return Err(Problem::new("names no path").fix("write \"unix:/run/user/1000/cognito-proxy/http.sock\""));
+    match text.parse() {
+        Ok(Address::Unix(path)) => {
+            let path = context.path_at(place, &path);
+            if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+                return Err(Problem::new(format!("is longer than a socket's path may be: {}", path.display()))
+                    .fix(format!("use a path of at most {LONGEST_SOCKET_PATH} bytes")));
+            }
+            Ok(Address::Unix(path))
         }
-        let path = context.path_at(place, Path::new(path));
-        if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-            return Err(Problem::new(format!("is longer than a socket's path may be: {}", path.display()))
-                .fix(format!("use a path of at most {LONGEST_SOCKET_PATH} bytes")));
-        }
-        return Ok(Address::Unix(path));
-    }
-    if let Some(name) = text.strip_prefix("systemd:") {
         // systemd.socket(5), `FileDescriptorName=`.
-        let is_name = !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_ascii_graphic() && c != ':');
-        let example = "write the unit's FileDescriptorName: \"systemd:proxy\"";
-        return if is_name {
-            Ok(Address::Systemd(name.to_owned()))
-        } else {
-            Err(Problem::new(format!("names no socket of systemd: {text:?}")).fix(example))
-        };
+        Ok(Address::Systemd(name)) if name.len() <= 255 && is_visible(&name) && !name.contains(':') => {
+            Ok(Address::Systemd(name))
+        }
+        Ok(Address::Tcp { host, port }) if is_host(&host) => Ok(Address::Tcp { host, port }),
+        _ => Err(no_address(text)),
     }
-    tcp(text).ok_or_else(|| {
-        let problem = Problem::new(format!("is not an address: {text:?}"));
-        match meant(text) {
-            Some(meant) => problem.fix(format!("write {meant:?}")),
-            None => problem.fix("write HOST:PORT as in \"127.0.0.1:8900\", unix:PATH or systemd:NAME"),
-        }
-    })
 }
 
-fn tcp(text: &str) -> Option<Address> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = (!port.is_empty() && port.chars().all(|c| c.is_ascii_digit())).then(|| port.parse().ok())??;
-    let bare = match host.strip_prefix('[') {
-        Some(rest) => {
-            let v6 = rest.strip_suffix(']')?;
-            v6.parse::<std::net::Ipv6Addr>().ok()?;
-            v6
-        }
-        None if url::is_host_name(host) && is_v4_or_name(host) => host,
-        None => return None,
-    };
-    Some(Address::Tcp { host: bare.to_owned(), port })
+fn no_address(text: &str) -> Problem {
+    let problem = Problem::new(format!("is not an address: {text:?}"));
+    if text.starts_with("unix:") {
+        return problem.fix("name a path: \"unix:/run/user/1000/cognito-proxy/http.sock\"");
+    }
+    if text.starts_with("systemd:") {
+        return problem.fix("name the unit's FileDescriptorName: \"systemd:proxy\"");
+    }
+    match meant(text) {
+        Some(meant) => problem.fix(format!("write {meant:?}")),
+        None => problem.fix("write HOST:PORT as in \"127.0.0.1:8900\", unix:PATH or systemd:NAME"),
+    }
 }
 
-/// `127.1` and `256.0.0.1` are neither an address that is meant as one nor a name.
-fn is_v4_or_name(host: &str) -> bool {
+/// Whether a listener can be bound there: `127.1` and `256.0.0.1` are neither an address that is meant as one nor a
+/// name.
+fn is_host(host: &str) -> bool {
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-    !last.chars().all(|c| c.is_ascii_digit()) || host.parse::<std::net::Ipv4Addr>().is_ok()
+    let is_numeric = last.chars().all(|c| c.is_ascii_digit());
+    url::address(host).is_some() || (url::is_host_name(host) && !is_numeric)
 }
 
 /// What people write for an address, and what they mean by it.
@@ -166,7 +152,7 @@ fn meant(text: &str) -> Option<String> {
     } else {
         format!("{bare}:8900")
     };
-    tcp(&candidate).map(|_| candidate)
+    matches!(candidate.parse(), Ok(Address::Tcp { host, .. }) if is_host(&host)).then_some(candidate)
 }
 
 /// The listener that `host` and `port` lead back to, if one of ours does.
@@ -196,18 +182,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grammar_of_addresses() {
-        let tcp_is = |text: &str, host: &str, port: u16| {
-            assert_eq!(tcp(text), Some(Address::Tcp { host: host.into(), port }), "{text}");
-        };
-        tcp_is("127.0.0.1:8900", "127.0.0.1", 8900);
-        tcp_is("[::1]:0", "::1", 0);
-        tcp_is("localhost:65535", "localhost", 65535);
-        tcp_is("my-host.example:1", "my-host.example", 1);
-        for text in
-            ["127.0.0.1", ":1", "::1:8900", "[::1]", "[x]:1", "a:65536", "a:+1", "127.1:1", "256.0.0.1:1", "a b:1"]
-        {
-            assert_eq!(tcp(text), None, "{text}");
+    fn hosts_that_can_be_bound() {
+        for host in ["127.0.0.1", "::1", "localhost", "my-host.example", "0.0.0.0"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in ["127.1", "256.0.0.1", "2130706433", "-a", "a..b"] {
+            assert!(!is_host(host), "{host}");
         }
     }
 

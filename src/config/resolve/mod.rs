@@ -11,7 +11,6 @@ pub(super) mod session;
 pub(super) mod upstream;
 
 use std::{
-    fmt::Display,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,7 +21,7 @@ use super::{
     kinds::RawPath,
     layers::{Reader, Setting},
     locate,
-    node::Place,
+    place::Place,
     problem::Problem,
     secret_file, units,
 };
@@ -68,7 +67,7 @@ impl Context<'_, '_> {
     /// A duration within `range`.
     pub(super) fn duration(&mut self, setting: &Setting<Duration>, range: &RangeInclusive<Duration>) -> Duration {
         if setting.sound && !range.contains(&setting.value) {
-            self.push(setting.problem(out_of(setting.value)).fix(within(range)));
+            self.push(setting.problem(format!("is out of range: {}", setting.shown)).fix(within(range)));
         }
         setting.value
     }
@@ -105,10 +104,6 @@ pub(super) fn placed<T>(setting: &Setting<T>, problem: Problem) -> Problem {
     problem.at(setting.place.clone()).at(setting.section.clone()).key(setting.key.clone())
 }
 
-fn out_of(duration: Duration) -> String {
-    format!("is out of range: \"{}\"", units::show_duration(duration))
-}
-
 fn within(range: &RangeInclusive<Duration>) -> String {
     let show = |duration: &Duration| units::show_duration(*duration);
     format!("write a duration from \"{}\" to \"{}\"", show(range.start()), show(range.end()))
@@ -117,9 +112,4 @@ fn within(range: &RangeInclusive<Duration>) -> String {
 /// Whether all characters are visible ASCII, as in names, ids and header values without spaces.
 fn is_visible(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_graphic())
-}
-
-/// `a, b` in quotes.
-fn listed<T: Display>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
 }

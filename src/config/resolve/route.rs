@@ -109,7 +109,7 @@ fn route_inject(
 fn path(context: &mut Context<'_, '_>, route: &FileRoute, before: &[&str]) -> Option<String> {
     let setting = &route.path;
     let Some(path) = &setting.value else {
-        if setting.sound {
+        if setting.sound && !context.reader.is_misspelt("route.path") {
             let problem = setting.problem("is not set");
             context.push(problem.fix("say which paths the route is for: path = \"/mcp\""));
         }

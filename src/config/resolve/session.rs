@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, listed};
+use super::Context;
 use crate::{
     config::{
         file::{File, Warn},
@@ -61,7 +61,7 @@ pub(in crate::config) fn current(context: &mut Context<'_, '_>, file: &File) -> 
     let wait = context.duration(&file.refresh.wait, &(Duration::ZERO..=LONGEST_WAIT));
     let hold = file.session.hold.value.0.unwrap_or_default();
     if file.session.hold.sound && hold > LONGEST_WAIT {
-        let problem = file.session.hold.problem(format!("is out of range: \"{}\"", units::show_duration(hold)));
+        let problem = file.session.hold.problem(format!("is out of range: {}", file.session.hold.shown));
         context.push(problem.fix("write a duration up to \"1h\", or \"off\""));
     }
     let max_held = context.number(&file.session.max_held, 0..=MOST_HELD);
@@ -107,14 +107,15 @@ fn lead_covers_min_ttl(context: &mut Context<'_, '_>, file: &File) {
         return;
     }
     // Whoever set one of the two is told about that one.
-    let (at, other, other_value) =
-        if lead.is_set() { (lead, "inject.min_ttl", min_ttl.value) } else { (min_ttl, "refresh.lead", lead.value) };
-    let relation = if lead.is_set() { "less than twice" } else { "more than half of" };
-    let (value, other_shown) = (units::show_duration(at.value), units::show_duration(other_value));
-    context.push(at.problem(format!("is \"{value}\", {relation} `{other}`, which is \"{other_shown}\"")).fix(format!(
-        "set `refresh.lead` to \"{}\" or more, or {} to \"{}\" or less",
+    let message = if lead.is_set() {
+        format!("is {}, less than twice `inject.min_ttl`, which is {}", lead.shown, min_ttl.shown)
+    } else {
+        format!("is {}, more than half of `refresh.lead`, which is {}", min_ttl.shown, lead.shown)
+    };
+    let at = if lead.is_set() { lead } else { min_ttl };
+    context.push(at.problem(message).fix(format!(
+        "set `refresh.lead` to \"{}\" or more, or `inject.min_ttl` to \"{}\" or less",
         units::show_duration(least),
-        listed(["inject.min_ttl"]),
         units::show_duration(lead.value / 2)
     )));
 }
@@ -143,7 +144,7 @@ fn before(context: &mut Context<'_, '_>, file: &Warn) -> Vec<Duration> {
 fn lock(context: &mut Context<'_, '_>, setting: &Setting<crate::config::kinds::OffOr<Duration>>) -> Option<Duration> {
     let lock = setting.value.0?;
     if lock < SHORTEST_LOCK && !not_yet::is_listed(&setting.key) {
-        let problem = setting.problem(format!("is out of range: \"{}\"", units::show_duration(lock)));
+        let problem = setting.problem(format!("is out of range: {}", setting.shown));
         context.push(problem.fix("write \"1s\" or more, or \"off\""));
     }
     Some(lock)
