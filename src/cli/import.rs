@@ -47,7 +47,7 @@ impl ImportArgs {
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("{input} cannot be read: {source}")]
     Read { input: String, source: io::Error },
     #[error("{input}: it is no UTF-8 text, or longer than 4 MiB")]
@@ -137,7 +137,7 @@ fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
 }
 
 /// One refresh, whose answer is final.
-async fn prove(config: &Config, imported: &Imported) -> Result<Grant, Error> {
+pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant, Error> {
     let transport = Transport::new(tls::client_config(None, None)?);
     let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::new(SystemClock));
     let request = RefreshRequest {
