@@ -3,14 +3,18 @@
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::Empty;
 use hyper::{client::conn::http1, upgrade::Upgraded};
@@ -25,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     egress::{Egress, Proxy},
-    transport::{TransportError, chain, driven, peer},
+    transport_error::{TransportError, chain, peer},
 };
 
 /// The next address is tried beside the last when that has not answered by then (RFC 8305 §5).
@@ -149,6 +153,14 @@ async fn open_tunnel(stream: Stream, to: &str, authorization: Option<HeaderValue
     driven(opening, connection.with_upgrades()).await
 }
 
+/// Polls a connection for as long as what happens over it takes, so that no task of its own is needed for it.
+pub(super) async fn driven<T>(work: impl Future<Output = T>, connection: impl Future) -> T {
+    match select(pin!(work), pin!(connection)).await {
+        Either::Left((value, _)) => value,
+        Either::Right((_, work)) => work.await,
+    }
+}
+
 /// The host of `uri` as TLS and the resolver want it: an IPv6 address without its brackets.
 fn bare_host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
@@ -188,108 +200,9 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, KeyPair};
-    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-        net::TcpListener,
-        sync::mpsc,
-    };
-    use tokio_rustls::TlsAcceptor;
+    use tokio::net::TcpListener;
 
-    use super::{super::transport::Transport, *};
-    use crate::{session::TransientKind, tls};
-
-    /// A server for `cognito.test` in TLS, and a transport that trusts it and goes through `proxy`.
-    async fn server(proxy: &str) -> (SocketAddr, Transport) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["cognito.test".into()]).expect("a name");
-        let certificate = params.self_signed(&key).expect("self-signed");
-        let ca = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(ca.path(), certificate.pem()).expect("written");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
-            );
-        let acceptor = TlsAcceptor::from(Arc::new(config.expect("a server")));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
-                let mut head = [0; 4096];
-                let read = stream.read(&mut head).await.expect("a request");
-                assert!(head[..read].starts_with(b"GET /x HTTP/1.1\r\n"));
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.expect("written");
-                drop(stream.shutdown().await);
-            }
-        });
-        let trust = tls::client_config(Some(ca.path()), None).expect("a trust store");
-        (address, Transport::through(trust, Egress::new(proxy, "")))
-    }
-
-    /// A proxy that says `reply`, and tunnels to the address that it is told where that is a 200.
-    async fn proxy(
-        reply: &'static str,
-    ) -> (String, mpsc::UnboundedReceiver<String>, mpsc::UnboundedSender<SocketAddr>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://user:pass@{}", listener.local_addr().expect("bound"));
-        let (seen, heads) = mpsc::unbounded_channel();
-        let (tell, mut told) = mpsc::unbounded_channel::<SocketAddr>();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(client.read_u8().await.expect("a head"));
-                }
-                seen.send(String::from_utf8(head).expect("text")).expect("the test listens");
-                client.write_all(format!("HTTP/1.1 {reply}\r\n\r\n").as_bytes()).await.expect("written");
-                if reply.starts_with("200") {
-                    let to = told.recv().await.expect("an address");
-                    let mut server = TcpStream::connect(to).await.expect("a connection");
-                    drop(copy_bidirectional(&mut client, &mut server).await);
-                }
-            }
-        });
-        (url, heads, tell)
-    }
-
-    async fn get(transport: &Transport, url: &str) -> Result<http::Response<Bytes>, TransportError> {
-        transport.call(Request::get(url).body(Bytes::new()).expect("a request")).await
-    }
-
-    #[tokio::test]
-    async fn https_goes_through_the_proxy_and_is_verified_end_to_end() {
-        let (url, mut heads, tell) = proxy("200 Connection established").await;
-        let (address, transport) = server(&url).await;
-        tell.send(address).expect("the proxy listens");
-        let response = get(&transport, "https://cognito.test/x").await.expect("an answer");
-        assert_eq!(response.body().as_ref(), b"{}");
-        let head = heads.recv().await.expect("a tunnel");
-        assert!(head.starts_with("CONNECT cognito.test:443 HTTP/1.1\r\n"), "{head}");
-        assert!(head.contains("proxy-authorization: Basic dXNlcjpwYXNz\r\n"), "{head}");
-
-        // Whoever answers beyond the tunnel must be who was called, proxy or none.
-        tell.send(address).expect("the proxy listens");
-        let error = get(&transport, "https://other.test/x").await.expect_err("refused");
-        assert_eq!((error.kind(), error.sent()), (TransientKind::Tls, false), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_proxy_that_opens_no_tunnel_is_named_without_its_password() {
-        for (reply, words) in [("407 Proxy Authentication Required", "HTTPS_PROXY (407)"), ("503 No", "503")] {
-            let (url, _heads, _tell) = proxy(reply).await;
-            let (_, transport) = server(&url).await;
-            let error = get(&transport, "https://cognito.test/x").await.expect_err("refused");
-            assert_eq!((error.kind(), error.sent()), (TransientKind::Connect, false));
-            assert!(error.to_string().contains(words) && !error.to_string().contains("user:"), "{error}");
-        }
-    }
+    use super::*;
 
     #[tokio::test]
     async fn the_address_that_answers_first_is_taken() {
