@@ -3,14 +3,18 @@
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::Empty;
 use hyper::{client::conn::http1, upgrade::Upgraded};
@@ -25,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     egress::{Egress, Proxy},
-    transport::{TransportError, chain, driven, peer},
+    transport_error::{TransportError, chain, peer},
 };
 
 /// The next address is tried beside the last when that has not answered by then (RFC 8305 §5).
@@ -149,6 +153,14 @@ async fn open_tunnel(stream: Stream, to: &str, authorization: Option<HeaderValue
     driven(opening, connection.with_upgrades()).await
 }
 
+/// Polls a connection for as long as what happens over it takes, so that no task of its own is needed for it.
+pub(super) async fn driven<T>(work: impl Future<Output = T>, connection: impl Future) -> T {
+    match select(pin!(work), pin!(connection)).await {
+        Either::Left((value, _)) => value,
+        Either::Right((_, work)) => work.await,
+    }
+}
+
 /// The host of `uri` as TLS and the resolver want it: an IPv6 address without its brackets.
 fn bare_host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
@@ -183,5 +195,23 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             },
             () = sleep(STAGGER), if untried.len() > 0 => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_address_that_answers_first_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let good = listener.local_addr().expect("bound");
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
+        let stream = race(vec![closed, good]).await.expect("a connection");
+        assert_eq!(stream.peer_addr().expect("connected"), good);
+        assert!(race(vec![closed]).await.is_err());
+        assert!(race(Vec::new()).await.is_err());
     }
 }

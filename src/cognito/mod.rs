@@ -13,6 +13,7 @@ mod dial;
 #[cfg(test)]
 mod fixtures;
 mod sdk;
+mod transport_error;
 
 pub mod classify;
 pub mod egress;

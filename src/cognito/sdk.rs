@@ -29,7 +29,8 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::{
     Settings,
     classify::{self, Refusal},
-    transport::{Transport, TransportError, chain},
+    transport::{Transport, TransportError},
+    transport_error::chain,
 };
 use crate::{
     clock::UnixTime,

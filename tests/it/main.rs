@@ -11,4 +11,5 @@
 mod check;
 mod emulators;
 mod layering;
+mod no_rotated_token_is_lost;
 mod support;

@@ -166,3 +166,29 @@ fn unacceptable(now: Now, grant: &Grant, skew_ms: i64) -> Option<&'static str> {
 fn earliest(known: Option<UnixTime>, new: Option<UnixTime>) -> Option<UnixTime> {
     known.into_iter().chain(new).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Action, Event, fixtures};
+    use super::*;
+    use crate::{secret::Secret, session::TransientKind};
+
+    #[test]
+    fn a_rotation_that_brought_no_usable_token_is_stored_before_the_next_attempt() {
+        let now = Now { wall: UnixTime::from_secs(1_000_000), boot: Duration::from_secs(100) };
+        let session = fixtures::session(now, 3600);
+        let state = State::new(fixtures::settings(), "cognito-proxy login".into(), 1);
+        let (state, _) = state.step(now, Event::Loaded(Ok(Some(Box::new(session)))));
+        let due = now.after(Duration::from_secs(3500));
+        let (state, actions) = state.step(due, Event::Tick);
+        assert!(actions.contains(&Action::Refresh), "{actions:?}");
+
+        let failure = Failure::Transient { kind: TransientKind::Jwks, sent: false, detail: "no keys".into() };
+        let failure = Failure::Rotated { rotated: Secret::from("refresh-1"), failure: Box::new(failure) };
+        let (state, actions) = state.step(due, Event::Failed { generation: 1, failure });
+        let session = state.session().expect("still there");
+        assert_eq!((session.refresh_token.expose(), session.generation), ("refresh-1", 2));
+        assert_eq!(session.notes.last_refresh.as_ref().map(|last| last.outcome), Some(Outcome::Transient));
+        assert!(actions.contains(&Action::Save) && !actions.contains(&Action::Refresh), "{actions:?}");
+    }
+}
