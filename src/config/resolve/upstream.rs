@@ -1,6 +1,10 @@
 //! `[upstream]`: where requests go, and how.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::Uri;
 
@@ -9,6 +13,7 @@ use crate::{
     config::{file, kinds::RawPath, layers::Setting, locate::reason, problem::Problem, secret_file, url},
     listen::{Address, Settings as Listeners},
     proxy::Upstream,
+    tls,
 };
 
 /// A connection that takes longer than this is none.
@@ -33,6 +38,7 @@ pub(in crate::config) fn resolve(
     let max_connections = context.number(&file.max_connections, CONNECTIONS.0..=CONNECTIONS.1);
     let ca_file = certificates(context, &file.ca_file);
     let client_certificate = client_certificate(context, file);
+    usable(context, file, ca_file.as_deref(), client_certificate.as_ref());
     let text = context.required(&file.url, "url = \"https://api.example.com\"")?;
     let url = address(context, &file.url, &text, file, listeners)?;
     Some(Upstream {
@@ -87,6 +93,29 @@ pub(super) fn address<T>(
         return None;
     }
     Some(uri)
+}
+
+/// Whether TLS can be made of these files: a certificate that is none, a key that belongs to another certificate.
+fn usable(
+    context: &mut Context<'_, '_>,
+    file: &file::Upstream,
+    ca_file: Option<&Path>,
+    identity: Option<&(PathBuf, PathBuf)>,
+) {
+    if ca_file.is_none() && identity.is_none() {
+        return;
+    }
+    let identity = identity.map(|(chain, key)| (chain.as_path(), key.as_path()));
+    // A machine without a trust store is no mistake in the configuration, and is found at start.
+    if let Err(tls::Error::File { path, problem }) = tls::client_config(ca_file, identity) {
+        let setting = match identity {
+            Some((chain, _)) if path == chain => &file.client_cert_file,
+            Some((_, key)) if path == key => &file.client_key_file,
+            _ => &file.ca_file,
+        };
+        let problem = setting.problem(format!("names {}, which is of no use: {problem}", path.display()));
+        context.push(problem.fix("name the right PEM file"));
+    }
 }
 
 fn client_certificate(context: &mut Context<'_, '_>, file: &file::Upstream) -> Option<(PathBuf, PathBuf)> {

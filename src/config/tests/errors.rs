@@ -275,6 +275,23 @@ fn files_and_the_environment() {
 }
 
 #[test]
+fn certificates_that_do_not_belong_together_are_found_at_load() {
+    let pair = || rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("a certificate");
+    let (one, other) = (pair(), pair());
+    let text = setting("upstream", "client_cert_file = \"client.pem\"\nclient_key_file = \"client.key\"");
+    let bench = Bench::with(&text);
+    bench.write("client.pem", one.cert.pem());
+    let key = bench.write("client.key", other.signing_key.serialize_pem());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let shown = bench.shown();
+    assert!(shown.contains("which is of no use"), "{shown}");
+    fs::write(&key, one.signing_key.serialize_pem()).expect("a key");
+    bench.load().unwrap_or_else(|error| panic!("{error}"));
+    bench.write("client.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    assert!(bench.shown().contains("which is of no use"), "{}", bench.shown());
+}
+
+#[test]
 fn one_load_finds_every_mistake() {
     let text = MINIMAL.replace("eu-west-1_AbC", "AbC").replace("https://api", "http://api")
         + "[refresh]\nlead = 5\n[session]\nhlod = \"1s\"\n";

@@ -136,7 +136,8 @@ fn the_runtime_directory_follows_the_table() {
 #[test]
 fn relative_paths_start_at_the_file_and_in_variables_at_the_working_directory() {
     let mut bench = Bench::empty();
-    bench.write("conf/ca.pem", "-----BEGIN CERTIFICATE-----");
+    let authority = rcgen::generate_simple_self_signed(["ca.test".to_owned()]).expect("a certificate");
+    bench.write("conf/ca.pem", authority.cert.pem());
     let text = setting("upstream", "ca_file = \"ca.pem\"\n[listen]\nproxy = [\"unix:run/a.sock\"]");
     bench.request.config = Some(bench.write("conf/proxy.toml", text));
     let here = bench.directory.path().to_owned();
