@@ -127,18 +127,23 @@ fn pretty(level: Level, fields: &Fields, styled: bool, at: Option<UnixTime>) -> 
     out
 }
 
-/// One JSON object on a line.
+/// One JSON object on a line, what every line has in front.
 fn json(level: Level, target: &str, fields: &Fields, at: UnixTime) -> String {
-    let mut object = serde_json::Map::new();
     let time = Timestamp::from_millisecond(at.as_millis()).map(|time| format!("{time:.3}")).unwrap_or_default();
-    object.insert("time".into(), time.into());
-    object.insert("level".into(), level.as_str().to_lowercase().into());
-    object.insert("message".into(), fields.message.clone().into());
-    for (name, value) in &fields.values {
-        object.insert((*name).to_owned(), value.clone());
+    let level = level.as_str().to_lowercase();
+    let head = [("time", time.as_str()), ("level", &level), ("message", &fields.message), ("target", target)];
+    let mut out = String::from("{");
+    for (name, text) in head {
+        let comma = if out.len() == 1 { "" } else { "," };
+        let _ = write!(out, "{comma}\"{name}\":{}", serde_json::Value::from(text));
     }
-    object.insert("target".into(), target.into());
-    format!("{}\n", serde_json::Value::Object(object))
+    for (name, value) in &fields.values {
+        // "session ends soon" has a level of its own.
+        let prefix = if head.iter().any(|(taken, _)| taken == name) { "event_" } else { "" };
+        let _ = write!(out, ",{}:{value}", serde_json::Value::from(format!("{prefix}{name}")));
+    }
+    out.push_str("}\n");
+    out
 }
 
 #[cfg(test)]
@@ -172,13 +177,14 @@ mod tests {
 
     #[test]
     fn json_is_one_object_a_line() {
-        let mut event = fields("refreshed\n", &[("reason", "a \"b\"")]);
+        let mut event = fields("refreshed\n", &[("reason", "a \"b\""), ("level", "soon")]);
         event.values.push(("attempt", 2.into()));
         let line = json(Level::WARN, "cognito_proxy::refresher", &event, UnixTime::from_millis(1_500));
         assert_eq!(line.matches('\n').count(), 1);
         let object: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(object["time"], "1970-01-01T00:00:01.500Z");
-        assert_eq!(object["level"], "warn");
+        assert_eq!((&object["level"], &object["event_level"]), (&"warn".into(), &"soon".into()));
+        assert!(line.starts_with("{\"time\":"), "{line}");
         assert_eq!(object["reason"], "a \"b\"");
         assert_eq!(object["attempt"], 2);
     }
