@@ -19,7 +19,7 @@ pub(super) fn record(metrics: &Metrics, before: &State, event: &Event, after: &S
     match event {
         Event::Granted { generation, .. } if is_of(before, *generation) => granted(metrics, before, after, now),
         Event::Failed { generation, failure } if is_of(before, *generation) => {
-            metrics.refreshed(failure.outcome().as_str());
+            metrics.refreshed(failure.outcome(), now.wall);
             failed(after, now, &failure.to_string());
         }
         Event::Adopted { .. } if generation(after) > generation(before) => adopted(after, now),
@@ -40,10 +40,10 @@ fn generation(state: &State) -> u64 {
 
 fn granted(metrics: &Metrics, before: &State, after: &State, now: Now) {
     if after.failures() > 0 {
-        metrics.refreshed(Outcome::Rejected.as_str());
+        metrics.refreshed(Outcome::Rejected, now.wall);
         return failed(after, now, "the new token is not acceptable");
     }
-    metrics.refreshed(Outcome::Ok.as_str());
+    metrics.refreshed(Outcome::Ok, now.wall);
     let facts = after.snapshot(now).facts;
     tracing::info!(
         id_token_expires_in = %left(facts.id_token.map(|times| times.end.remaining(now))),
