@@ -22,6 +22,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    clock::UnixTime,
     reply::Code,
     session::{Outcome, status::Facts, warning::Level},
 };
@@ -83,15 +84,15 @@ impl Metrics {
         shard
     }
 
-    /// Counts a refresh that ended at `at` (seconds since the epoch).
-    pub fn refresh_ended(&self, outcome: Outcome, at: i64) {
+    /// Counts a refresh that ended at `at`.
+    pub fn refreshed(&self, outcome: Outcome, at: UnixTime) {
         for (counter, known) in self.refreshes.iter().zip(Outcome::ALL) {
             if known == outcome {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         }
         if outcome == Outcome::Ok {
-            self.refreshed_at.store(at, Ordering::Relaxed);
+            self.refreshed_at.store(at.as_secs(), Ordering::Relaxed);
         }
     }
 
@@ -183,7 +184,7 @@ struct SessionFigures {
 impl SessionFigures {
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double's 53 bits")]
     fn of(facts: &Facts, held: u64, refreshed_at: i64) -> Self {
-        let seconds = |at: Option<crate::clock::UnixTime>| at.map_or(f64::NAN, |at| at.as_secs() as f64);
+        let seconds = |at: Option<UnixTime>| at.map_or(f64::NAN, |at| at.as_secs() as f64);
         let stored =
             facts.last_refresh.as_ref().filter(|last| last.outcome == Outcome::Ok).map(|last| last.at.as_secs());
         let success = stored.unwrap_or(0).max(refreshed_at);
@@ -365,7 +366,7 @@ mod tests {
         }
         shards[0].responded(StatusCode::IM_A_TEAPOT, Duration::from_secs(60));
         shards[1].upstream_connections(-1, 1);
-        metrics.refresh_ended(Outcome::Ok, 1_700_000_000);
+        metrics.refreshed(Outcome::Ok, UnixTime::from_secs(1_700_000_000));
         let document = metrics.encode(&facts(), 0).expect("text");
         for line in [
             "cognito_proxy_requests_total{code=\"200\"} 2",

@@ -16,6 +16,7 @@ use crate::{
         control::{Control, Fault},
     },
     clock::SharedClock,
+    cognito::egress::Egress,
     config::Config,
     current::CurrentToken,
     guard::Guard,
@@ -104,7 +105,8 @@ impl Controls {
     async fn apply(&self, old: &Config) -> Result<(Config, Reloaded), Fault> {
         let wrong = |error: &dyn fmt::Display| Fault::Configuration(error.to_string());
         let new = (self.reload)().map_err(Fault::Configuration)?;
-        let plan = Plan::new(&new.proxy, new.server.body_idle_timeout).map_err(|error| wrong(&error))?;
+        let plan =
+            Plan::new(&new.proxy, new.server.body_idle_timeout, &Egress::from_env()).map_err(|error| wrong(&error))?;
         let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
         let issuer = Arc::new(issuer(&new, &self.clock).map_err(|error| wrong(&error))?);
         let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();

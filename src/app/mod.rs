@@ -23,7 +23,7 @@ use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
 use crate::{
     admin::{self, Admin, Readiness},
     clock::SharedClock,
-    cognito::{CognitoIssuer, Transport},
+    cognito::{CognitoIssuer, Transport, egress::Egress},
     config::Config,
     current::{self, CurrentToken, Nudge, Publisher},
     guard,
@@ -118,7 +118,7 @@ impl App {
         if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
             return Err(error.into());
         }
-        let plan = Plan::new(&config.proxy, config.server.body_idle_timeout)?;
+        let plan = Plan::new(&config.proxy, config.server.body_idle_timeout, &Egress::from_env())?;
         let issuer = Arc::new(issuer(&config, &clock)?);
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };

@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,18 +12,27 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{HttpVersion, failure::Failure, plan::Target};
+use zeroize::Zeroize;
+
+use super::{
+    HttpVersion,
+    failure::Failure,
+    plan::{Target, Tunnel},
+};
 use crate::listen::Stream;
 
 /// After this long without an answer the next address is tried beside the first (RFC 8305 §5, "Connection Attempt
 /// Delay").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// The longest answer of a proxy to CONNECT.
+const TUNNEL_ANSWER: usize = 16 * 1024;
 
 /// A connection to an upstream.
 #[derive(Debug)]
@@ -31,6 +41,15 @@ pub(super) enum Wire {
     Plain(Stream),
     /// TLS over it.
     Tls(Box<TlsStream<Stream>>),
+}
+
+/// What is wanted of a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whatever the settings and the upstream agree on.
+    Any,
+    /// HTTP/1.1, which can be upgraded.
+    H1,
 }
 
 /// What is spoken on a new connection.
@@ -43,19 +62,23 @@ pub(super) enum Protocol {
 }
 
 /// Opens a connection within `connect_timeout`, TLS included.
-pub(super) async fn connect(target: &Target) -> Result<(Wire, Protocol), Failure> {
-    timeout(target.settings.connect_timeout, open(target)).await.map_err(|_| Failure::ConnectTimeout)?
+pub(super) async fn connect(target: &Target, wanted: Wanted) -> Result<(Wire, Protocol), Failure> {
+    timeout(target.settings.connect_timeout, open(target, wanted)).await.map_err(|_| Failure::ConnectTimeout)?
 }
 
-async fn open(target: &Target) -> Result<(Wire, Protocol), Failure> {
-    let stream = dial(&target.host, target.port).await?;
+async fn open(target: &Target, wanted: Wanted) -> Result<(Wire, Protocol), Failure> {
+    let stream = match &target.tunnel {
+        Some(proxy) => tunnel(proxy, target).await?,
+        None => Stream::from(dial(&target.host, target.port).await?),
+    };
     let by_configuration = match target.settings.http {
         HttpVersion::H2 => Protocol::H2,
         HttpVersion::H1 | HttpVersion::Auto => Protocol::H1,
     };
-    let Some((config, name)) = &target.tls else { return Ok((Wire::Plain(Stream::from(stream)), by_configuration)) };
-    let connector = TlsConnector::from(std::sync::Arc::clone(config));
-    let stream = connector.connect(name.clone(), Stream::from(stream)).await.map_err(Failure::Tls)?;
+    let Some(tls) = &target.tls else { return Ok((Wire::Plain(stream), by_configuration)) };
+    let config = if wanted == Wanted::H1 { &tls.h1 } else { &tls.any };
+    let connector = TlsConnector::from(Arc::clone(config));
+    let stream = connector.connect(tls.name.clone(), stream).await.map_err(Failure::Tls)?;
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::H2,
         Some(_) => Protocol::H1,
@@ -63,6 +86,27 @@ async fn open(target: &Target) -> Result<(Wire, Protocol), Failure> {
         None => by_configuration,
     };
     Ok((Wire::Tls(Box::new(stream)), protocol))
+}
+
+/// A tunnel through a proxy that the environment names (RFC 9110 §9.3.6).
+async fn tunnel(proxy: &Tunnel, target: &Target) -> Result<Stream, Failure> {
+    let mut stream = Stream::from(dial(&proxy.host, proxy.port).await?);
+    let mut request = proxy.request(&target.host, target.port);
+    stream.write_all(&request).await.map_err(Failure::Connect)?;
+    request.zeroize();
+    let mut answer = Vec::with_capacity(512);
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        // A proxy that says more than this before the tunnel is open is none.
+        if answer.len() > TUNNEL_ANSWER || stream.read_buf(&mut answer).await.map_err(Failure::Connect)? == 0 {
+            return Err(Failure::Tunnel(None));
+        }
+    }
+    let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u16>().ok());
+    match status {
+        // Whoever is behind the tunnel does not speak first in TLS: what follows the head would be the proxy's own.
+        Some(200..300) if answer.ends_with(b"\r\n\r\n") => Ok(stream),
+        status => Err(Failure::Tunnel(status)),
+    }
 }
 
 /// The first of the name's addresses that answers.

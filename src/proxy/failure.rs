@@ -17,6 +17,9 @@ pub(super) enum Failure {
     /// No connection in `connect_timeout`.
     #[error("no connection to the upstream in time")]
     ConnectTimeout,
+    /// The proxy that the environment names opens no tunnel; its status, where it gave one.
+    #[error("the proxy in HTTPS_PROXY opens no tunnel to the upstream{}", status(*.0))]
+    Tunnel(Option<u16>),
     /// TLS was not agreed on.
     #[error("no TLS with the upstream")]
     Tls(#[source] io::Error),
@@ -60,6 +63,7 @@ impl Failure {
                 io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "destination_ip_unroutable",
                 _ => "destination_unavailable",
             },
+            Self::Tunnel(_) => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
             Self::Tls(error) if is_about_the_certificate(error) => "tls_certificate_error",
             Self::Tls(_) => "tls_protocol_error",
@@ -77,6 +81,7 @@ impl Failure {
             Self::Dns(_) | Self::Connect(_) => {
                 (Code::UpstreamUnreachable, "check upstream.url, and whether the upstream runs: cognito-proxy doctor")
             }
+            Self::Tunnel(_) => (Code::UpstreamUnreachable, "check HTTPS_PROXY and NO_PROXY"),
             Self::ConnectTimeout => (Code::UpstreamTimeout, "check the network, or raise upstream.connect_timeout"),
             Self::Tls(error) if is_about_the_certificate(error) => {
                 (Code::UpstreamTls, "set upstream.ca_file to the authority that signed the upstream's certificate")
@@ -93,6 +98,10 @@ impl Failure {
         };
         Refusal::new(code, self.to_string(), fix)
     }
+}
+
+fn status(status: Option<u16>) -> String {
+    status.map(|status| format!(" (status {status})")).unwrap_or_default()
 }
 
 fn is_about_the_certificate(error: &io::Error) -> bool {

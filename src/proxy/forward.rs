@@ -2,13 +2,20 @@
 
 use std::{pin::pin, rc::Rc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{
+    Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST, UPGRADE},
+    request::Parts,
+    uri::{Authority, Scheme},
+};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
     body::{Progress, RequestBody, Stage},
+    connect::{Protocol, Wanted},
     failure::Failure,
+    plan::Target,
     pool::{Lease, Pool},
 };
 
@@ -34,37 +41,60 @@ pub(super) async fn send(
     pool: &Rc<Pool>,
     head: &Parts,
     body: RequestBody,
+    wanted: Wanted,
     patience: &Patience,
 ) -> Result<Answer, Failure> {
     let is_repeatable = patience.progress.is_none()
         && http_body::Body::is_end_stream(&body)
         && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
-    let lease = pool.lease().await?;
+    let lease = match wanted {
+        Wanted::Any => pool.lease().await?,
+        Wanted::H1 => pool.fresh(wanted).await?,
+    };
     let is_reused = lease.is_reused();
-    let lost = match exchange(lease, request(head, body), patience).await {
+    let request = request(head, body, lease.protocol(), &pool.target);
+    let lost = match exchange(lease, request, patience).await {
         Ok(answer) => return Ok(answer),
         Err(lost) => lost,
     };
     if !is_reused || !lost.failure.is_lost() {
         return Err(lost.failure);
     }
-    let again = match lost.unsent {
-        Some(unsent) => unsent,
-        None if is_repeatable => request(head, RequestBody::empty()),
+    let body = match lost.unsent {
+        Some(unsent) => unsent.into_body(),
+        None if is_repeatable => RequestBody::empty(),
         None => return Err(lost.failure),
     };
     tracing::debug!(error = %lost.failure, "an idle connection was gone; once more on a new one");
-    let lease = pool.fresh().await?;
+    let lease = pool.fresh(wanted).await?;
+    let again = self::request(head, body, lease.protocol(), &pool.target);
     exchange(lease, again, patience).await.map_err(|lost| lost.failure)
 }
 
 /// A request with a head like `head`, which is kept in case it must be sent again.
-fn request(head: &Parts, body: RequestBody) -> Request<RequestBody> {
+fn request(head: &Parts, body: RequestBody, protocol: Protocol, target: &Target) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
+    if protocol == Protocol::H2 {
+        for_h2(&mut request, target);
+    }
     request
+}
+
+/// Moves `Host` into the target, and leaves out what HTTP/2 has no use for (RFC 9113 §8.2.2, §8.3.1).
+fn for_h2(request: &mut Request<RequestBody>, target: &Target) {
+    *request.version_mut() = Version::HTTP_2;
+    for name in [CONNECTION, UPGRADE] {
+        request.headers_mut().remove(name);
+    }
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // A head that was made here has all three parts; what could not be joined is refused by hyper.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 /// A request without a response.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, EXPECT, FORWARDED, HOST, ORIGIN, REFERER, TE, UPGRADE, VIA},
+    header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, REFERER, TE, UPGRADE, VIA},
     request::Parts,
 };
 
@@ -58,6 +58,9 @@ pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, via: 
     }
     let upgrade = removed.upgrade.filter(|protocol| is_tunnelled(head, protocol));
     reannounce(&mut head.headers, removed.wants_trailers, upgrade.as_ref());
+    if head.version >= Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, local_origin })
 }
@@ -74,6 +77,18 @@ fn host(head: &Parts) -> Option<HeaderValue> {
 fn is_tunnelled(head: &Parts, protocol: &HeaderValue) -> bool {
     head.version == Version::HTTP_11
         && !protocol.as_bytes().split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// HTTP/2 may split `Cookie`; everywhere else it is one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, cookie);
+    }
 }
 
 /// Says again, for the next hop, what was said for this one.

@@ -8,6 +8,7 @@ mod check;
 mod connect;
 mod failure;
 mod forward;
+mod h2;
 mod hop;
 mod inject;
 mod plan;

@@ -16,7 +16,10 @@ use http::{HeaderValue, Uri, uri::Scheme};
 use rustls::pki_types::ServerName;
 
 use super::{HttpVersion, Route, Settings, Upstream};
-use crate::tls;
+use crate::{
+    cognito::egress::{self, Egress},
+    tls,
+};
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,12 @@ pub enum PlanError {
     Url {
         /// The address.
         url: Uri,
+    },
+    /// `HTTPS_PROXY` names a proxy that is not spoken to.
+    #[error("HTTPS_PROXY: {host} is to be reached by http://; name it so, or list the upstream in NO_PROXY")]
+    Proxy {
+        /// The proxy's host.
+        host: String,
     },
     /// Certificates or keys.
     #[error(transparent)]
@@ -65,15 +74,55 @@ pub(super) struct Target {
     pub(super) origin: String,
     /// The path in `url`, without a slash at its end.
     pub(super) base: String,
-    pub(super) tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<Tls>,
+    /// The proxy to go through.
+    pub(super) tunnel: Option<Tunnel>,
+}
+
+/// How TLS is spoken with an upstream.
+#[derive(Debug)]
+pub(super) struct Tls {
+    /// With the protocols that the settings allow.
+    pub(super) any: Arc<rustls::ClientConfig>,
+    /// With HTTP/1.1 alone, for what is to be upgraded.
+    pub(super) h1: Arc<rustls::ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+/// A proxy that opens tunnels.
+pub(super) struct Tunnel {
+    pub(super) host: String,
+    pub(super) port: u16,
+    authorization: Option<HeaderValue>,
+}
+
+impl Tunnel {
+    /// The request for a tunnel (RFC 9112 §3.2.3).
+    pub(super) fn request(&self, host: &str, port: u16) -> Vec<u8> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
+        if let Some(authorization) = &self.authorization {
+            request.extend_from_slice(b"Proxy-Authorization: ");
+            request.extend_from_slice(authorization.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        request
+    }
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 impl Plan {
-    /// Makes `settings` ready. Blocking.
+    /// Makes `settings` ready; `egress` says which upstreams are reached through a proxy. Blocking.
     ///
     /// # Errors
     /// The first upstream that cannot be used.
-    pub fn new(settings: &Settings, body_idle_timeout: Duration) -> Result<Self, PlanError> {
+    pub fn new(settings: &Settings, body_idle_timeout: Duration, egress: &Egress) -> Result<Self, PlanError> {
         let mut targets: Vec<Arc<Target>> = Vec::new();
         let mut rules = Vec::with_capacity(settings.routes.len() + 1);
         for route in settings.routes.iter().chain([&settings.default_route]) {
@@ -81,7 +130,7 @@ impl Plan {
             let known = targets.iter().find(|target| target.settings == route.upstream).cloned();
             let target = match known {
                 Some(target) => target,
-                None => Arc::new(Target::new(&route.upstream)?),
+                None => Arc::new(Target::new(&route.upstream, egress)?),
             };
             targets.push(Arc::clone(&target));
             rules.push(Arc::new(Rule {
@@ -97,7 +146,7 @@ impl Plan {
 }
 
 impl Target {
-    fn new(settings: &Upstream) -> Result<Self, PlanError> {
+    fn new(settings: &Upstream, egress: &Egress) -> Result<Self, PlanError> {
         let refused = || PlanError::Url { url: settings.url.clone() };
         let is_tls = match settings.url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -111,7 +160,11 @@ impl Target {
         // Without user information, which must not go upstream as a name.
         let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
         let scheme = if is_tls { "https" } else { "http" };
-        let tls = if is_tls { Some((tls_config(settings)?, server_name(&bare).ok_or_else(refused)?)) } else { None };
+        let tls = if is_tls { Some(tls(settings, server_name(&bare).ok_or_else(refused)?)?) } else { None };
+        let tunnel = match egress.proxy(&settings.url) {
+            Some(proxy) => Some(tunnel(proxy)?),
+            None => None,
+        };
         Ok(Self {
             settings: settings.clone(),
             host: bare,
@@ -120,11 +173,23 @@ impl Target {
             authority: HeaderValue::from_str(&authority).map_err(|_| refused())?,
             base: settings.url.path().trim_end_matches('/').to_owned(),
             tls,
+            tunnel,
         })
     }
 }
 
-fn tls_config(settings: &Upstream) -> Result<Arc<rustls::ClientConfig>, tls::Error> {
+/// A proxy that is reached by TLS itself is rare, and not supported for upstreams.
+fn tunnel(proxy: egress::Proxy) -> Result<Tunnel, PlanError> {
+    let refused = || PlanError::Proxy { host: proxy.uri.host().unwrap_or_default().to_owned() };
+    let host = proxy.uri.host().filter(|_| proxy.uri.scheme() == Some(&Scheme::HTTP)).ok_or_else(refused)?;
+    Ok(Tunnel {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: proxy.uri.port_u16().unwrap_or(80),
+        authorization: proxy.authorization.clone(),
+    })
+}
+
+fn tls(settings: &Upstream, name: ServerName<'static>) -> Result<Tls, tls::Error> {
     let identity = settings.client_certificate.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
     let mut config = tls::client_config(settings.ca_file.as_deref().map(Path::new), identity)?;
     config.alpn_protocols = match settings.http {
@@ -132,7 +197,9 @@ fn tls_config(settings: &Upstream) -> Result<Arc<rustls::ClientConfig>, tls::Err
         HttpVersion::H1 => vec![b"http/1.1".to_vec()],
         HttpVersion::H2 => vec![b"h2".to_vec()],
     };
-    Ok(Arc::new(config))
+    let mut h1 = config.clone();
+    h1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Tls { any: Arc::new(config), h1: Arc::new(h1), name })
 }
 
 fn server_name(host: &str) -> Option<ServerName<'static>> {

@@ -15,19 +15,22 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::Request;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use super::{
+    HttpVersion,
     body::RequestBody,
-    connect::{Wire, connect},
+    connect::{Protocol, Wanted, Wire, connect},
     failure::Failure,
+    h2::{Multiplexed, Stream},
     plan::Target,
 };
 use crate::metrics::Shard;
@@ -38,6 +41,11 @@ pub(super) struct Pool {
     pub(super) target: Arc<Target>,
     /// The last one used is the first one reused, so that the rest can grow old and go.
     idle: RefCell<Vec<Idle>>,
+    /// Connections that carry many requests at a time. Each has its place, counted in `open`.
+    multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Whether the last connection spoke HTTP/2: then one is opened at a time, since the next request may share it.
+    is_h2: Cell<bool>,
+    opening: Semaphore,
     /// How many are idle, in use or being opened.
     open: Cell<usize>,
     waiting: RefCell<VecDeque<oneshot::Sender<Handed>>>,
@@ -73,19 +81,32 @@ enum Handed {
 #[derive(Debug)]
 struct Place(Option<Rc<Pool>>);
 
-/// A connection in use. Dropped, it goes back to its pool if it is whole, and is closed if it is not.
+/// A connection in use, or one stream of it. Dropped, it goes back to its pool if it is whole, and is closed if it is
+/// not.
 #[derive(Debug)]
-pub(super) struct Lease {
-    connection: Option<Connection>,
-    place: Place,
-    is_reused: bool,
+pub(super) struct Lease(Kind);
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every lease is the large one, and a box would cost an allocation"
+)]
+enum Kind {
+    /// All of an HTTP/1.1 connection.
+    Whole { connection: Option<Connection>, place: Place, is_reused: bool },
+    /// A stream of an HTTP/2 connection.
+    Stream { stream: Stream, timer: Option<Pin<Box<Sleep>>> },
 }
 
 impl Pool {
     pub(super) fn new(target: Arc<Target>, figures: Arc<Shard>) -> Rc<Self> {
+        let is_h2 = target.settings.http == HttpVersion::H2;
         Rc::new(Self {
             target,
             idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            is_h2: Cell::new(is_h2),
+            opening: Semaphore::new(1),
             open: Cell::new(0),
             waiting: RefCell::default(),
             reaper: RefCell::default(),
@@ -96,23 +117,75 @@ impl Pool {
     /// A connection: an idle one that is alive, else a new one, else the next that comes free within
     /// `connect_timeout`.
     pub(super) async fn lease(self: &Rc<Self>) -> Result<Lease, Failure> {
-        if let Some(lease) = self.reuse() {
+        if let Some(lease) = self.stream().or_else(|| self.reuse()) {
             return Ok(lease);
         }
-        self.fresh().await
+        self.fresh(Wanted::Any).await
     }
 
     /// A connection that has carried nothing yet, or has just come free.
-    pub(super) async fn fresh(self: &Rc<Self>) -> Result<Lease, Failure> {
+    pub(super) async fn fresh(self: &Rc<Self>, wanted: Wanted) -> Result<Lease, Failure> {
+        // Dropped at the end, whatever that is: the next one then finds the new connection, or tries its own luck.
+        let _turn = if self.is_h2.get() && wanted == Wanted::Any {
+            let turn = timeout(self.target.settings.connect_timeout, self.opening.acquire());
+            let turn = turn.await.map_err(|_| Failure::ConnectTimeout)?;
+            if let Some(lease) = self.stream() {
+                return Ok(lease);
+            }
+            turn.ok()
+        } else {
+            None
+        };
         let place = match self.place().await? {
             Handed::Connection(lease) => return Ok(lease),
             Handed::Place(place) => place,
         };
-        let (wire, _protocol) = connect(&self.target).await?;
+        let (wire, protocol) = connect(&self.target, wanted).await?;
+        match protocol {
+            Protocol::H1 => self.whole(wire, place).await,
+            Protocol::H2 => self.multiplex(wire, place).await,
+        }
+    }
+
+    async fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Result<Lease, Failure> {
         let (sender, http) = http1::handshake(TokioIo::new(wire)).await.map_err(Failure::of)?;
         self.figures.upstream_connections(1, 0);
         let connection = Connection { http, sender, timer: None, is_over: false };
-        Ok(Lease { connection: Some(connection), place, is_reused: false })
+        Ok(Lease(Kind::Whole { connection: Some(connection), place, is_reused: false }))
+    }
+
+    async fn multiplex(self: &Rc<Self>, wire: Wire, mut place: Place) -> Result<Lease, Failure> {
+        let multiplexed = Multiplexed::new(wire).await?;
+        self.is_h2.set(true);
+        let stream = multiplexed.stream().ok_or(Failure::NoRoom)?;
+        // Counted as long as it is among the multiplexed, which hold no reference back.
+        drop(place.0.take());
+        self.figures.upstream_connections(1, 0);
+        self.multiplexed.borrow_mut().push(multiplexed);
+        self.reap();
+        Ok(Lease(Kind::Stream { stream, timer: None }))
+    }
+
+    /// A stream of a connection that is open, where one has room. Those that are over are forgotten.
+    fn stream(self: &Rc<Self>) -> Option<Lease> {
+        if self.multiplexed.borrow().is_empty() {
+            return None;
+        }
+        self.forget(Multiplexed::is_over);
+        let multiplexed = self.multiplexed.borrow();
+        let stream = multiplexed.iter().find_map(Multiplexed::stream)?;
+        Some(Lease(Kind::Stream { stream, timer: None }))
+    }
+
+    /// Gives up multiplexed connections and their places.
+    fn forget(self: &Rc<Self>, which: impl Fn(&Multiplexed) -> bool) {
+        let gone: Vec<Multiplexed> =
+            self.multiplexed.borrow_mut().extract_if(.., |multiplexed| which(multiplexed)).collect();
+        for multiplexed in gone {
+            drop(multiplexed);
+            self.figures.upstream_connections(-1, 0);
+            drop(Place(Some(Rc::clone(self))));
+        }
     }
 
     fn reuse(self: &Rc<Self>) -> Option<Lease> {
@@ -122,7 +195,7 @@ impl Pool {
             self.figures.upstream_connections(0, -1);
             if since.elapsed() < self.target.settings.idle_timeout && connection.is_idle() {
                 self.figures.upstream_connections(1, 0);
-                return Some(Lease { connection: Some(connection), place, is_reused: true });
+                return Some(Lease(Kind::Whole { connection: Some(connection), place, is_reused: true }));
             }
         }
     }
@@ -143,7 +216,7 @@ impl Pool {
 
     /// Takes a connection back.
     fn put(self: &Rc<Self>, connection: Connection, place: Place) {
-        let mut lease = Lease { connection: Some(connection), place, is_reused: true };
+        let mut lease = Lease(Kind::Whole { connection: Some(connection), place, is_reused: true });
         loop {
             let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
             match waiter.send(Handed::Connection(lease)) {
@@ -151,9 +224,10 @@ impl Pool {
                 Ok(()) | Err(Handed::Place(_)) => return,
             }
         }
-        let Some(connection) = lease.connection.take() else { return };
+        let Kind::Whole { connection, place, .. } = &mut lease.0 else { return };
+        let Some(connection) = connection.take() else { return };
         // The place stays taken as long as the connection is idle, and a pool that holds itself would never go.
-        drop(lease.place.0.take());
+        drop(place.0.take());
         self.figures.upstream_connections(-1, 1);
         self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
         self.reap();
@@ -193,7 +267,15 @@ impl Pool {
             self.figures.upstream_connections(0, -1);
             drop(Place(Some(Rc::clone(self))));
         }
-        self.idle.borrow().first().map(|idle| idle.since + timeout)
+        self.forget(|multiplexed| {
+            multiplexed.is_over() || multiplexed.idle_since().is_some_and(|since| since.elapsed() >= timeout)
+        });
+        let next_idle = self.idle.borrow().first().map(|idle| idle.since + timeout);
+        let multiplexed = self.multiplexed.borrow();
+        // A busy one is looked at again when it could have been idle for long enough at the earliest.
+        let next_multiplexed =
+            multiplexed.iter().map(|multiplexed| multiplexed.idle_since().unwrap_or_else(Instant::now) + timeout).min();
+        [next_idle, next_multiplexed].into_iter().flatten().min()
     }
 }
 
@@ -206,7 +288,8 @@ async fn reap(pool: Weak<Pool>) {
 impl Drop for Pool {
     fn drop(&mut self) {
         let idle = i64::try_from(self.idle.borrow().len()).unwrap_or(0);
-        self.figures.upstream_connections(0, -idle);
+        let multiplexed = i64::try_from(self.multiplexed.borrow().len()).unwrap_or(0);
+        self.figures.upstream_connections(-multiplexed, -idle);
         if let Some(reaper) = self.reaper.borrow_mut().take() {
             reaper.abort();
         }
@@ -245,31 +328,51 @@ impl fmt::Debug for Connection {
 }
 
 /// What becomes of a request that was sent.
-pub(super) type Sent = Result<http::Response<hyper::body::Incoming>, TrySendError<Request<RequestBody>>>;
+type Sent = Result<http::Response<hyper::body::Incoming>, TrySendError<Request<RequestBody>>>;
 
 impl Lease {
-    /// Whether it has carried a request before.
+    /// Whether the connection has carried a request before.
     pub(super) const fn is_reused(&self) -> bool {
-        self.is_reused
+        match &self.0 {
+            Kind::Whole { is_reused, .. } => *is_reused,
+            Kind::Stream { stream, .. } => stream.is_reused,
+        }
+    }
+
+    /// What is spoken on it.
+    pub(super) const fn protocol(&self) -> Protocol {
+        match &self.0 {
+            Kind::Whole { .. } => Protocol::H1,
+            Kind::Stream { .. } => Protocol::H2,
+        }
     }
 
     /// Hands a request to the connection. It goes out when the connection is driven.
     pub(super) fn send(&mut self, request: Request<RequestBody>) -> Option<impl Future<Output = Sent> + use<>> {
-        Some(self.connection.as_mut()?.sender.try_send_request(request))
+        Some(match &mut self.0 {
+            Kind::Whole { connection, .. } => Either::Left(connection.as_mut()?.sender.try_send_request(request)),
+            Kind::Stream { stream, .. } => Either::Right(stream.sender.try_send_request(request)),
+        })
     }
 
-    /// Lets the connection read and write what it can; ready when it is over.
+    /// Lets the connection read and write what it can; ready when it is over. One of HTTP/2 has a task for that.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.connection {
-            Some(connection) => connection.drive(cx),
-            None => Poll::Ready(()),
+        match &mut self.0 {
+            Kind::Whole { connection: Some(connection), .. } => connection.drive(cx),
+            Kind::Whole { connection: None, .. } => Poll::Ready(()),
+            Kind::Stream { .. } => Poll::Pending,
         }
     }
 
     /// Whether `due` has passed; the task is woken then.
     pub(super) fn is_due(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> bool {
-        let (Some(due), Some(connection)) = (due, &mut self.connection) else { return false };
-        let timer = connection.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        let Some(due) = due else { return false };
+        let timer = match &mut self.0 {
+            Kind::Whole { connection: Some(connection), .. } => &mut connection.timer,
+            Kind::Whole { connection: None, .. } => return false,
+            Kind::Stream { timer, .. } => timer,
+        };
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if due < timer.deadline() {
             timer.as_mut().reset(due);
         }
@@ -286,8 +389,9 @@ impl Lease {
     /// The connection's bytes, once it has stopped being HTTP: what was read and is none, and the stream.
     pub(super) async fn into_stream(mut self) -> Option<(Bytes, Wire)> {
         std::future::poll_fn(|cx| self.drive(cx)).await;
-        let connection = self.connection.take()?;
-        if let Some(pool) = &self.place.0 {
+        let Kind::Whole { connection, place, .. } = &mut self.0 else { return None };
+        let connection = connection.take()?;
+        if let Some(pool) = &place.0 {
             pool.figures.upstream_connections(-1, 0);
         }
         let parts = connection.http.into_parts();
@@ -297,8 +401,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let Some(pool) = self.place.0.take() else { return };
+        let Kind::Whole { connection, place, .. } = &mut self.0 else { return };
+        let Some(mut connection) = connection.take() else { return };
+        let Some(pool) = place.0.take() else { return };
         let place = Place(Some(Rc::clone(&pool)));
         if connection.is_idle() {
             pool.put(connection, place);

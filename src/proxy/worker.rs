@@ -9,6 +9,7 @@ use super::{
     Body, ClientValue, Inject, Plan, Routing,
     body::{Progress, RequestBody},
     check::{self, Checked},
+    connect::Wanted,
     failure::Failure,
     forward::{self, Answer, Patience},
     inject::{self, Hop, Prepared},
@@ -56,6 +57,15 @@ struct Lane {
     rule: Arc<Rule>,
     pool: Rc<Pool>,
     prepared: Prepared,
+}
+
+/// A request that was answered, in case it must be sent again.
+struct Judged<'a> {
+    head: &'a mut Parts,
+    lane: &'a Lane,
+    inject: &'a Inject,
+    snapshot: &'a Arc<Snapshot>,
+    wanted: Wanted,
 }
 
 /// Why the story ends early.
@@ -129,13 +139,17 @@ impl Proxy {
         };
         let (body, progress) = RequestBody::new(body, snapshot.is_some());
         let patience = lane.patience(&table.plan, progress, is_grpc);
-        let answer = forward::send(&lane.pool, &head, body, &patience).await?;
+        let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
+        let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
         let answer = match (inject, &snapshot) {
-            (Some(inject), Some(snapshot)) => self.judge(answer, &mut head, lane, inject, snapshot, patience).await?,
+            (Some(inject), Some(snapshot)) => {
+                let request = Judged { head: &mut head, lane, inject, snapshot, wanted };
+                self.judge(answer, request, patience).await?
+            }
             _ => answer,
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
-        respond(answer, lane, &hop, told.as_deref()).await
+        respond(answer, lane, &hop, is_grpc, told.as_deref()).await
     }
 
     /// Waits until there is a token, and puts it in.
@@ -148,15 +162,8 @@ impl Proxy {
 
     /// A 401 to our own token: one newer token and one replay, where there is one and the request is still at hand.
     /// Any other answer says that the upstream takes the token.
-    async fn judge(
-        &self,
-        answer: Answer,
-        head: &mut Parts,
-        lane: &Lane,
-        inject: &Inject,
-        snapshot: &Arc<Snapshot>,
-        patience: Patience,
-    ) -> Result<Answer, Stop> {
+    async fn judge(&self, answer: Answer, request: Judged<'_>, patience: Patience) -> Result<Answer, Stop> {
+        let Judged { head, lane, inject, snapshot, wanted } = request;
         let Some(generation) = snapshot.token(inject.token).map(|token| token.generation) else { return Ok(answer) };
         if answer.0.status() != StatusCode::UNAUTHORIZED {
             self.current.accepted(generation);
@@ -173,7 +180,7 @@ impl Proxy {
         head.headers.insert(inject.header.clone(), value);
         drop(answer);
         let patience = Patience { progress: None, ..patience };
-        let answer = forward::send(&lane.pool, head, body, &patience).await?;
+        let answer = forward::send(&lane.pool, head, body, wanted, &patience).await?;
         if answer.0.status() != StatusCode::UNAUTHORIZED
             && let Some(token) = newer.token(inject.token)
         {
@@ -254,6 +261,7 @@ async fn respond(
     (response, lease): Answer,
     lane: &Lane,
     hop: &Hop,
+    is_grpc: bool,
     told: Option<&Snapshot>,
 ) -> Result<Response<Body>, Stop> {
     if response.version() < Version::HTTP_2 && respond::is_ambiguous(response.headers()) {
@@ -272,7 +280,7 @@ async fn respond(
         respond::headers(&mut head.headers, &lane.rule, hop);
         head.extensions.clear();
         head.version = Version::HTTP_11;
-        Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers))
+        Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers || is_grpc))
     };
     if let Some(snapshot) = told {
         respond::session(response.headers_mut(), snapshot);

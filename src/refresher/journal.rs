@@ -19,7 +19,7 @@ pub(super) fn record(metrics: &Metrics, before: &State, event: &Event, after: &S
     match event {
         Event::Granted { generation, .. } if is_of(before, *generation) => granted(metrics, before, after, now),
         Event::Failed { generation, failure } if is_of(before, *generation) => {
-            metrics.refresh_ended(failure.outcome(), now.wall.as_secs());
+            metrics.refreshed(failure.outcome(), now.wall);
             failed(after, now, &failure.to_string());
         }
         Event::Adopted { .. } if generation(after) > generation(before) => adopted(after, now),
@@ -40,10 +40,10 @@ fn generation(state: &State) -> u64 {
 
 fn granted(metrics: &Metrics, before: &State, after: &State, now: Now) {
     if after.failures() > 0 {
-        metrics.refresh_ended(Outcome::Rejected, now.wall.as_secs());
+        metrics.refreshed(Outcome::Rejected, now.wall);
         return failed(after, now, "the new token is not acceptable");
     }
-    metrics.refresh_ended(Outcome::Ok, now.wall.as_secs());
+    metrics.refreshed(Outcome::Ok, now.wall);
     let facts = after.snapshot(now).facts;
     tracing::info!(
         id_token_expires_in = %left(facts.id_token.map(|times| times.end.remaining(now))),

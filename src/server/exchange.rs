@@ -79,7 +79,6 @@ where
             Err(denied) => match *denied {
                 Denied::Answered(response) => response.map(B::from),
                 Denied::Refused { refusal, grant } => {
-                    tracing::warn!(code = refusal.code.as_str(), detail = %refusal.detail, fix = %refusal.fix, "refused");
                     let mut response = self.refuse(&refusal, form);
                     if let Some(grant) = grant {
                         self.server.gate.decorate(&grant, response.headers_mut());

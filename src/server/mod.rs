@@ -6,6 +6,7 @@
 mod connection;
 mod drain;
 mod exchange;
+mod guarded;
 mod pulse;
 mod wire;
 
@@ -23,10 +24,13 @@ use crate::{
     reply::{self, Refusal},
 };
 
-pub use self::drain::{Drain, Room, Shutdown, shutdown};
 use self::{
     connection::serve_connection,
     drain::{Live, Phase},
+};
+pub use self::{
+    drain::{Drain, Room, Shutdown, shutdown},
+    guarded::Guarded,
 };
 
 /// How long accepting pauses at first when the process is out of descriptors, and at most.

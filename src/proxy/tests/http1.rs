@@ -495,7 +495,8 @@ fn meeting_oneself_is_a_loop() {
         // Two proxies of one process in a row share their pseudonym only if they are the same; here one asks itself.
         let stage = Stage::before("http://127.0.0.1:1");
         let own = format!("http://{}", stage.address);
-        let plan = crate::proxy::Plan::new(&settings(upstream(&own)), Duration::from_secs(1)).expect("a plan");
+        let plan = crate::proxy::Plan::new(&settings(upstream(&own)), Duration::from_secs(1), &super::stage::egress())
+            .expect("a plan");
         stage.routing.replace(plan);
         let answer = stage.ask(&format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 508 ") && answer.contains("loop_detected"), "{answer}");
@@ -551,7 +552,9 @@ fn a_route_may_move_while_the_proxy_runs() {
         (route.path, route.strip_prefix, route.inject) = ("/mcp/".into(), true, None);
         route.upstream = upstream(&new.url);
         moved.routes.push(route);
-        stage.routing.replace(crate::proxy::Plan::new(&moved, Duration::from_secs(1)).expect("a plan"));
+        stage
+            .routing
+            .replace(crate::proxy::Plan::new(&moved, Duration::from_secs(1), &super::stage::egress()).expect("a plan"));
         for path in ["/mcp?a", "/mcp/b", "/mcpx"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: own\r\n\r\n");
             client.write_all(request.as_bytes()).await.expect("written");
