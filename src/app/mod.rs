@@ -198,7 +198,9 @@ impl App {
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let current = self.current.clone();
         let served = serve_admin(&mut self, admin, &drain)?;
-        let refresher = tokio::spawn(self.refresher(warnings).run(refreshing.clone()));
+        // The sockets' claims hold, and their paths stay, until the last request is done.
+        let (refresher, _bound) = self.refresher(warnings);
+        let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
 
@@ -223,8 +225,9 @@ impl App {
         Ok(())
     }
 
-    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> Refresher {
-        Refresher::new(refresher::Parts {
+    /// The refresher, made of what belongs to it, and what has to outlive it.
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, Bound) {
+        let refresher = Refresher::new(refresher::Parts {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
             issuer: self.issuer,
@@ -234,7 +237,8 @@ impl App {
             warnings,
             nudges: self.nudges,
             commands: self.commands.1,
-        })
+        });
+        (refresher, self.bound)
     }
 
     /// One line about what is served, and one about each thing that a person should know at every start.

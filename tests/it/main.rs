@@ -11,5 +11,6 @@
 mod check;
 mod emulators;
 mod layering;
+mod logs_are_never_fatal;
 mod no_rotated_token_is_lost;
 mod support;
