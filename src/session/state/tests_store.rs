@@ -95,6 +95,8 @@ fn a_sign_in_is_published_only_after_it_is_durable() {
     expired.id_token.claims.expires_at = now.wall;
     let (state, actions) = state.step(now, Event::Adopted { session: Box::new(expired), stored: false });
     assert!(saves(&actions) && !publishes(&actions) && !actions.contains(&Action::Refresh), "{actions:?}");
+    let (state, actions) = state.step(now, Event::Wanted);
+    assert!(!actions.contains(&Action::Refresh), "{actions:?}");
     let (_, actions) = state.step(now, Event::Saved);
     assert!(publishes(&actions) && actions.contains(&Action::Refresh), "{actions:?}");
 }
