@@ -19,7 +19,7 @@ use crate::{
     reply::{Code, Refusal},
     session::{
         TokenKind,
-        snapshot::{Decision, Snapshot},
+        snapshot::{Decision, Gate, Snapshot},
     },
 };
 
@@ -62,7 +62,7 @@ struct Cell {
     stopping: AtomicBool,
     held: AtomicU64,
     accepted: AtomicU64,
-    /// Milliseconds since boot of the last request, to the second.
+    /// Milliseconds since boot of the last request.
     used: AtomicU64,
     clock: SharedClock,
 }
@@ -88,6 +88,7 @@ pub fn cell(
     clock: SharedClock,
 ) -> (Publisher, CurrentToken, mpsc::Receiver<Nudge>) {
     let (nudges, heard) = mpsc::channel(NUDGES);
+    let began = millis(clock.now());
     let cell = Arc::new(Cell {
         snapshot: ArcSwap::from_pointee(first),
         version: watch::Sender::new(0),
@@ -95,7 +96,7 @@ pub fn cell(
         stopping: AtomicBool::new(false),
         held: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
-        used: AtomicU64::new(0),
+        used: AtomicU64::new(began),
         clock,
     });
     (Publisher { cell: Arc::clone(&cell) }, CurrentToken { cell, nudges }, heard)
@@ -116,7 +117,9 @@ impl Publisher {
         self.cell.settings.store(Arc::new(settings));
     }
 
-    /// When the last request came, on the clock since boot.
+    /// When the last request came, on the clock since boot; before the first one, when the cell was made.
+    ///
+    /// To the millisecond where the idle lock is on, else to the second.
     #[must_use]
     pub fn last_used(&self) -> Duration {
         Duration::from_millis(self.cell.used.load(Ordering::Relaxed))
@@ -164,12 +167,13 @@ impl CurrentToken {
     /// The [`Refusal`] to answer with.
     pub async fn ready(&self, kind: TokenKind) -> Result<Arc<Snapshot>, Refusal> {
         let now = self.now();
-        self.touch(now);
         let snapshot = self.snapshot();
+        if let Some(refusal) = self.touch(&snapshot, now) {
+            return Err(refusal);
+        }
         match snapshot.decide(kind, now) {
             Decision::Inject => Ok(snapshot),
-            Decision::Refuse(refusal) => Err(refusal),
-            Decision::Wait { .. } | Decision::Hold(_) => self.wait(kind).await,
+            _ => self.wait(kind, now).await,
         }
     }
 
@@ -177,27 +181,24 @@ impl CurrentToken {
     ///
     /// `None` where no refresh is made for it (`session.md`, "Upstream 401 with our token") or where it brought none.
     pub async fn renewed(&self, kind: TokenKind, generation: u64) -> Option<Arc<Snapshot>> {
+        let deadline = tokio::time::Instant::now() + self.cell.settings.load().wait;
         let mut changes = self.subscribe();
-        if self.snapshot().token(kind)?.generation <= generation {
+        // A refresh that is under way already will do, and one that has ended even better.
+        if self.newer(kind, generation).is_none() && !matches!(self.snapshot().gate, Gate::Refreshing) {
             let (under_way, told) = oneshot::channel();
             let accepted = self.cell.accepted.load(Ordering::Relaxed);
-            self.nudges.try_send(Nudge::Unauthorized { generation, accepted, under_way }).ok()?;
-            if !told.await.ok()? {
-                return None;
+            let nudge = Nudge::Unauthorized { generation, accepted, under_way };
+            tokio::time::timeout_at(deadline, self.nudges.send(nudge)).await.ok()?.ok()?;
+            if !tokio::time::timeout_at(deadline, told).await.ok()?.ok()? {
+                return self.newer(kind, generation);
             }
         }
-        let deadline = tokio::time::Instant::now() + self.cell.settings.load().wait;
         loop {
             changes.borrow_and_update();
-            let snapshot = self.snapshot();
-            let now = self.now();
-            if let Some(token) = snapshot.token(kind)
-                && token.generation > generation
-                && token.is_usable(now)
-            {
+            if let Some(snapshot) = self.newer(kind, generation) {
                 return Some(snapshot);
             }
-            if !matches!(snapshot.gate, crate::session::snapshot::Gate::Refreshing) {
+            if !matches!(self.snapshot().gate, Gate::Refreshing) {
                 return None;
             }
             tokio::time::timeout_at(deadline, changes.changed()).await.ok()?.ok()?;
@@ -211,15 +212,32 @@ impl CurrentToken {
         }
     }
 
-    /// Notes that a request came. The cell's cache line is written once a second at most.
-    fn touch(&self, now: Now) {
-        let millis = u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX);
-        if millis.saturating_sub(self.cell.used.load(Ordering::Relaxed)) >= 1000 {
-            self.cell.used.store(millis, Ordering::Relaxed);
-        }
+    /// A snapshot whose token of `kind` is newer than `generation`, and may be injected.
+    fn newer(&self, kind: TokenKind, generation: u64) -> Option<Arc<Snapshot>> {
+        let snapshot = self.snapshot();
+        let is_open = !matches!(snapshot.gate, Gate::Locked | Gate::SignedOut { .. });
+        let token = snapshot.token(kind)?;
+        let is_newer = token.generation > generation && token.is_usable(self.now());
+        (is_open && is_newer).then_some(snapshot)
     }
 
-    async fn wait(&self, kind: TokenKind) -> Result<Arc<Snapshot>, Refusal> {
+    /// Notes that a request came, or says that it came too late for the idle lock.
+    ///
+    /// Without that lock the cell's cache line is written once a second at most, with it once a millisecond.
+    fn touch(&self, snapshot: &Snapshot, now: Now) -> Option<Refusal> {
+        let millis = millis(now);
+        let used = self.cell.used.load(Ordering::Relaxed);
+        if let Some(refusal) = snapshot.idle_refusal(Duration::from_millis(used), now) {
+            return Some(refusal);
+        }
+        let grain = if snapshot.idle.is_some() { 1 } else { 1000 };
+        if millis.saturating_sub(used) >= grain {
+            self.cell.used.fetch_max(millis, Ordering::Relaxed);
+        }
+        None
+    }
+
+    async fn wait(&self, kind: TokenKind, arrived: Now) -> Result<Arc<Snapshot>, Refusal> {
         let settings = **self.cell.settings.load();
         let began = tokio::time::Instant::now();
         let mut changes = self.subscribe();
@@ -228,37 +246,64 @@ impl CurrentToken {
         loop {
             changes.borrow_and_update();
             let snapshot = self.snapshot();
-            let patience = match snapshot.decide(kind, self.now()) {
+            let now = self.now();
+            // `refresh.wait` counts into `session.hold`, and whoever was held is not sent away for a refresh.
+            let patience = if held.is_some() { settings.hold.max(settings.wait) } else { settings.wait };
+            let left = (began + patience).saturating_duration_since(tokio::time::Instant::now());
+            let gives_up = match snapshot.decide(kind, now) {
                 Decision::Inject => return Ok(snapshot),
+                Decision::Refuse(refusal) if snapshot.holds(arrived) => self.hold(&mut held, settings, refusal)?,
+                Decision::Hold(refusal) => self.hold(&mut held, settings, refusal)?,
+                Decision::Refuse(_) if snapshot.retries_within(left, now) => patience,
                 Decision::Refuse(refusal) => return Err(refusal),
-                Decision::Wait { .. } | Decision::Hold(_) if self.cell.stopping.load(Ordering::Acquire) => {
-                    return Err(stopping());
-                }
                 Decision::Wait { nudge } => {
                     if nudge && !nudged {
                         nudged = true;
                         // A full channel means that the refresher has been told already.
                         drop(self.nudges.try_send(Nudge::Wanted));
                     }
-                    settings.wait
-                }
-                Decision::Hold(refusal) if settings.hold.is_zero() => return Err(refusal),
-                Decision::Hold(refusal) => {
-                    if held.is_none() {
-                        held = Some(Held::enter(&self.cell.held, settings.max_held).ok_or(refusal)?);
-                    }
-                    settings.hold
+                    patience
                 }
             };
-            if tokio::time::timeout_at(began + patience, changes.changed()).await.is_err() {
-                return match snapshot.decide_at_last(kind, self.now()) {
-                    Decision::Inject => Ok(snapshot),
-                    Decision::Refuse(refusal) | Decision::Hold(refusal) => Err(refusal),
-                    Decision::Wait { .. } => Err(stopping()),
-                };
+            if self.cell.stopping.load(Ordering::Acquire) {
+                return Err(stopping());
+            }
+            if tokio::time::timeout_at(began + gives_up, changes.changed()).await.is_err() {
+                return self.at_last(kind);
             }
         }
     }
+
+    /// A place among the held requests until `session.hold` has passed, or the refusal where there is none.
+    fn hold<'a>(
+        &'a self,
+        held: &mut Option<Held<'a>>,
+        settings: Settings,
+        refusal: Refusal,
+    ) -> Result<Duration, Refusal> {
+        if settings.hold.is_zero() {
+            return Err(refusal);
+        }
+        if held.is_none() {
+            *held = Some(Held::enter(&self.cell.held, settings.max_held).ok_or(refusal)?);
+        }
+        Ok(settings.hold)
+    }
+
+    /// What a request gets whose patience has ended.
+    fn at_last(&self, kind: TokenKind) -> Result<Arc<Snapshot>, Refusal> {
+        let snapshot = self.snapshot();
+        match snapshot.decide_at_last(kind, self.now()) {
+            Decision::Inject => Ok(snapshot),
+            Decision::Refuse(refusal) | Decision::Hold(refusal) => Err(refusal),
+            Decision::Wait { .. } => Err(stopping()),
+        }
+    }
+}
+
+/// `now` on the clock since boot, in milliseconds.
+fn millis(now: Now) -> u64 {
+    u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn stopping() -> Refusal {
@@ -285,3 +330,6 @@ impl Drop for Held<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,6 +326,7 @@ mod tests {
             level: Level::Urgent,
             fix: None,
             unpersisted_rotation: true,
+            usable_until: None,
         }
     }
 

@@ -167,6 +167,7 @@ impl Refresher {
     }
 
     async fn tick(&mut self) {
+        self.happen(Event::Used(self.publisher.last_used())).await;
         self.happen(Event::Tick).await;
     }
 

@@ -59,6 +59,7 @@ pub(super) fn signed_out() -> Fixture {
         access_token: None,
         gate: Gate::SignedOut { detail: "nobody has signed in".into() },
         facts: Facts::signed_out(Some("cognito-proxy login".into())),
+        idle: None,
         login: "cognito-proxy login".into(),
     };
     let settings = current::Settings { wait: Duration::from_secs(1), hold: Duration::ZERO, max_held: 0 };
@@ -93,6 +94,7 @@ impl Fixture {
             access_token: None,
             gate: Gate::Open,
             facts,
+            idle: None,
             login: "cognito-proxy login".into(),
         });
     }

@@ -65,6 +65,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The refresh token that came with this failure, and the failure itself.
+    #[must_use]
+    pub fn split(self) -> (Option<Secret>, Self) {
+        match self {
+            Self::Rotated { rotated, failure } => (Some(rotated), failure.split().1),
+            failure => (None, failure),
+        }
+    }
+
     /// The word of the interface for this failure.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

@@ -18,7 +18,7 @@ const THROTTLE_BASE: Duration = Duration::from_secs(5);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
 /// Full jitter never goes below this: it would be a hot loop.
-const BACKOFF_FLOOR: Duration = Duration::from_millis(500);
+pub(super) const BACKOFF_FLOOR: Duration = Duration::from_millis(500);
 
 /// Below this, a difference between AWS's clock and ours is the resolution of `Date` and the way of the answer.
 const SKEW_IGNORED_MS: i64 = 3_000;

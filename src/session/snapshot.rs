@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub gate: Gate,
     /// What `status` shows.
     pub facts: Facts,
+    /// The idle lock, where one would close.
+    pub idle: Option<IdleLock>,
     /// The command that mends a missing sign-in.
     pub login: String,
 }
@@ -60,8 +62,17 @@ impl Injectable {
     /// Whether it will still be good for a request that takes a while.
     #[must_use]
     pub fn is_fresh(&self, now: Now) -> bool {
-        self.until.remaining(now) + LAST_SECOND > self.min_ttl && self.is_usable(now)
+        self.until.remaining(now) + LAST_SECOND >= self.min_ttl && self.is_usable(now)
     }
+}
+
+/// `session.idle_lock`, as a request sees it before the machine has closed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleLock {
+    /// So long without a request, and the token is withheld.
+    pub after: Duration,
+    /// The last use that the machine knows of, on the clock since boot.
+    pub since: Duration,
 }
 
 /// What the machine is doing, as far as a request needs to know.
@@ -126,44 +137,56 @@ impl Snapshot {
     #[must_use]
     pub fn decide(&self, kind: TokenKind, now: Now) -> Decision {
         let token = self.token(kind);
+        let is_usable = || token.is_some_and(|token| token.is_usable(now));
         match &self.gate {
-            Gate::Locked => return Decision::Refuse(self.locked()),
-            Gate::SignedOut { detail } => return Decision::Refuse(self.signed_out(detail)),
-            Gate::Open | Gate::Refreshing | Gate::BackingOff { .. } | Gate::Ended { .. } => {}
-        }
-        if token.is_some_and(|token| token.is_fresh(now)) {
-            return Decision::Inject;
-        }
-        let usable = token.is_some_and(|token| token.is_usable(now));
-        match &self.gate {
+            Gate::Locked => Decision::Refuse(self.locked()),
+            Gate::SignedOut { detail } => Decision::Refuse(self.signed_out(detail)),
+            _ if token.is_some_and(|token| token.is_fresh(now)) => Decision::Inject,
             Gate::Open => Decision::Wait { nudge: true },
+            // A refresh that fails is not waited for while the old token is good.
+            Gate::Refreshing if self.facts.consecutive_failures > 0 && is_usable() => Decision::Inject,
             Gate::Refreshing => Decision::Wait { nudge: false },
-            Gate::BackingOff { .. } | Gate::Ended { .. } if usable => Decision::Inject,
+            Gate::BackingOff { .. } | Gate::Ended { .. } if is_usable() => Decision::Inject,
             Gate::BackingOff { nudge_from: Some(from), .. } if now.boot >= *from => Decision::Wait { nudge: true },
             Gate::BackingOff { until, fix, .. } => Decision::Refuse(self.failing(until.saturating_sub(now.boot), fix)),
-            Gate::Ended { reason, hold_until } => {
-                let refusal = self.ended(reason);
-                if hold_until.is_some_and(|until| !until.remaining(now).is_zero()) {
-                    Decision::Hold(refusal)
-                } else {
-                    Decision::Refuse(refusal)
-                }
-            }
-            Gate::Locked | Gate::SignedOut { .. } => unreachable_gate(),
+            Gate::Ended { reason, .. } if self.holds(now) => Decision::Hold(self.ended(reason)),
+            Gate::Ended { reason, .. } => Decision::Refuse(self.ended(reason)),
         }
     }
 
     /// What a request is told whose patience ends at `now`: the token, if it still has a moment, else why not.
     #[must_use]
     pub fn decide_at_last(&self, kind: TokenKind, now: Now) -> Decision {
-        if self.token(kind).is_some_and(|token| token.is_usable(now)) {
-            return Decision::Inject;
-        }
         match self.decide(kind, now) {
-            Decision::Wait { .. } => Decision::Refuse(self.failing(Duration::from_secs(1), "cognito-proxy status")),
+            Decision::Wait { .. } if self.token(kind).is_some_and(|token| token.is_usable(now)) => Decision::Inject,
+            Decision::Wait { .. } => {
+                Decision::Refuse(self.failing(Duration::from_secs(1), &command(&self.login, "status")))
+            }
             Decision::Hold(refusal) => Decision::Refuse(refusal),
             decided @ (Decision::Inject | Decision::Refuse(_)) => decided,
         }
+    }
+
+    /// Whether a request that arrived at `arrived` may be held for a sign-in.
+    #[must_use]
+    pub fn holds(&self, arrived: Now) -> bool {
+        let Gate::Ended { hold_until: Some(until), .. } = &self.gate else { return false };
+        !until.remaining(arrived).is_zero()
+    }
+
+    /// Whether the refresh that failed is tried again within `patience`: then a request waits for that.
+    #[must_use]
+    pub fn retries_within(&self, patience: Duration, now: Now) -> bool {
+        matches!(&self.gate, Gate::BackingOff { until, .. } if until.saturating_sub(now.boot) <= patience)
+    }
+
+    /// Why a request that comes now is refused, where the last one came at `used` on the clock since boot and the idle
+    /// lock is due: the machine may have had no time yet to close it, after a resume above all.
+    #[must_use]
+    pub fn idle_refusal(&self, used: Duration, now: Now) -> Option<Refusal> {
+        let lock = self.idle?;
+        let is_due = now.boot.saturating_sub(used.max(lock.since)) >= lock.after;
+        is_due.then(|| self.locked())
     }
 
     /// Why no token can be had just now, or `None` where one can: what `/readyz` answers.
@@ -173,7 +196,7 @@ impl Snapshot {
         match &self.gate {
             Gate::Locked => Some(Code::Locked),
             Gate::SignedOut { .. } => Some(Code::LoginRequired),
-            Gate::Ended { .. } if !usable => Some(Code::SessionExpired),
+            Gate::Ended { .. } if !usable || on_demand => Some(Code::SessionExpired),
             Gate::Open | Gate::Refreshing if !usable && !on_demand => Some(Code::RefreshFailing),
             Gate::BackingOff { .. } if !usable || on_demand => Some(Code::RefreshFailing),
             Gate::Ended { .. } | Gate::Open | Gate::Refreshing | Gate::BackingOff { .. } => None,
@@ -184,7 +207,7 @@ impl Snapshot {
         Refusal {
             code: Code::Locked,
             detail: "the session was locked after a time without requests".into(),
-            fix: self.login.replacen("login", "unlock", 1),
+            fix: command(&self.login, "unlock"),
             retry_after: Some(Duration::from_secs(5)),
         }
     }
@@ -221,9 +244,26 @@ impl Snapshot {
     }
 }
 
-/// The two gates that were answered above; a refusal all the same, since a request must never be let through by
-/// mistake.
-fn unreachable_gate() -> Decision {
-    debug_assert!(false, "answered above");
-    Decision::Wait { nudge: false }
+/// The command `verb` of the profile whose sign-in is `login`.
+pub(super) fn command(login: &str, verb: &str) -> String {
+    match login.strip_suffix("login") {
+        Some(profile) => format!("{profile}{verb}"),
+        None => format!("cognito-proxy {verb}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_of_a_profile_are_those_of_its_sign_in() {
+        for (login, unlock) in [
+            ("cognito-proxy login", "cognito-proxy unlock"),
+            ("cognito-proxy -p login login", "cognito-proxy -p login unlock"),
+            ("cognito-proxy demo", "cognito-proxy unlock"),
+        ] {
+            assert_eq!(command(login, "unlock"), unlock);
+        }
+    }
 }

@@ -3,20 +3,35 @@
 //! [`State::step`] takes the time and an event and returns the next state with the actions that the shell performs.
 //! At most one refresh is in flight, every state has a wake-up, and nothing that is stored is deleted on a failure.
 
+mod adopt;
+mod announce;
 mod answer;
 mod due;
+mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod idle;
+#[cfg(test)]
+mod tests_clock;
+#[cfg(test)]
+mod tests_end;
+#[cfg(test)]
+mod tests_forced;
+#[cfg(test)]
+mod tests_random;
+#[cfg(test)]
+mod tests_refresh;
+#[cfg(test)]
+mod tests_store;
 
 use std::time::Duration;
 
+pub use event::{Action, Event};
+
+use self::{adopt::foreign, idle::Use};
+pub use super::warning::{Warning, WarningKind};
 use super::{
-    EndReason, Failure, Grant, Outcome, Session, SettingAtFault, Settings, Token,
-    schedule::{self, Dice},
-    snapshot::Snapshot,
-    validity,
-    verdict::Suspicion,
-    warning::{Level, Raised},
+    EndReason, Outcome, Session, SettingAtFault, Settings, schedule::Dice, snapshot::command, verdict::Suspicion,
 };
 use crate::clock::{Now, UnixTime};
 
@@ -31,85 +46,6 @@ const FORCED_PAUSE: Duration = Duration::from_secs(60);
 
 /// Retries of a write that the disk refused: 1 s × 2 to this.
 const SAVE_PAUSE_CAP: Duration = Duration::from_secs(60);
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The store was read at start; an error says why it cannot be used.
-    Loaded(Result<Option<Box<Session>>, String>),
-    /// A refresh that was begun with `generation` brought tokens.
-    Granted {
-        /// The generation whose refresh token was spent.
-        generation: u64,
-        /// What it brought.
-        grant: Box<Grant>,
-    },
-    /// A refresh that was begun with `generation` failed.
-    Failed {
-        /// The generation whose refresh token was used.
-        generation: u64,
-        /// Why.
-        failure: Failure,
-    },
-    /// The record was written durably.
-    Saved,
-    /// The disk refused the record; the old one is intact.
-    SaveRefused,
-    /// A new sign-in, or a newer generation that another process stored.
-    Adopted {
-        /// The session.
-        session: Box<Session>,
-        /// Whether the store holds it already.
-        stored: bool,
-    },
-    /// The record is gone: somebody logged out.
-    Cleared,
-    /// A request waits for a token, or the network changed.
-    Wanted,
-    /// An upstream refused the token of `generation`.
-    Unauthorized {
-        /// The generation that was refused.
-        generation: u64,
-        /// The latest generation that an upstream has accepted.
-        accepted: u64,
-    },
-    /// Somebody opened the idle lock.
-    Unlocked,
-    /// The configuration was read again.
-    Reconfigured(Box<Settings>),
-    /// Time passed.
-    Tick,
-}
-
-/// What the shell does, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Make it visible to the workers.
-    Publish(Box<Snapshot>),
-    /// Write the session durably, then say [`Event::Saved`] or [`Event::SaveRefused`].
-    Save,
-    /// Say this to the person.
-    Warn(Warning),
-    /// Begin one refresh with the session's refresh token, then say how it went.
-    Refresh,
-    /// Say [`Event::Tick`] after this time, if nothing happens before.
-    WakeIn(Duration),
-}
-
-/// One warning for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// How urgent.
-    pub level: Level,
-    /// When the refresh token ends, where that is known.
-    pub expires_at: Option<UnixTime>,
-    /// The latest moment at which a token can still be injected, where that is known.
-    pub injecting_until: Option<UnixTime>,
-    /// Cognito's verdict, for [`Level::Ended`].
-    pub reason: Option<EndReason>,
-    /// The command that mends it.
-    pub fix: String,
-}
 
 /// The machine's state.
 #[derive(Clone, Debug)]
@@ -126,14 +62,32 @@ pub struct State {
     /// The lead time of the current token, jitter included.
     pub(super) lead: Duration,
     pub(super) unsaved: Option<Unsaved>,
+    /// Whether a refresh token is in memory that the store does not hold.
+    pub(super) undurable: bool,
     /// Why the session that is stored may not be used before a new sign-in.
     pub(super) withheld: Option<String>,
+    /// The generation that brought the current tokens; a later one changed something else.
+    pub(super) minted: u64,
+    /// The highest generation so far, of any session: the next one is higher, so that an old answer is never taken for
+    /// a new one.
+    newest: u64,
+    /// What was left of the current token when a refresh brought it; without a refresh not known, and unlimited.
+    left_when_granted: Duration,
     suspicion: Suspicion,
     dice: Dice,
     last_attempt: Option<Duration>,
+    /// Whether the last attempt was sent and got no answer.
+    lost: bool,
+    /// Whether the configuration was read again after the attempt in flight was begun.
+    outdated: bool,
     forced: Forced,
     publish: Publish,
+    /// Whether the session differs from what the last write was begun with.
     save: bool,
+    /// Whether a write has been asked for and not been answered.
+    saving: bool,
+    usage: Use,
+    warned_of_failing: bool,
     warnings: Vec<Warning>,
     refresh: bool,
 }
@@ -146,8 +100,10 @@ pub(super) enum Phase {
     },
     Fresh,
     Refreshing {
-        /// The session had ended, and this is the one attempt that a restart or a reload is worth: one refusal ends it.
+        /// The session had ended, and this is the one attempt that a restart or a reload is worth: if it brings no
+        /// token, the verdict stands.
         probing: bool,
+        since: UnixTime,
     },
     BackingOff {
         until: Duration,
@@ -198,13 +154,22 @@ impl State {
             failures: 0,
             lead: Duration::ZERO,
             unsaved: None,
+            undurable: false,
             withheld: None,
+            minted: 0,
+            newest: 0,
+            left_when_granted: Duration::MAX,
             suspicion: Suspicion::default(),
             dice: Dice::new(seed),
             last_attempt: None,
+            lost: false,
+            outdated: false,
             forced: Forced::default(),
             publish: Publish::Now,
             save: false,
+            saving: false,
+            usage: Use::default(),
+            warned_of_failing: false,
             warnings: Vec::new(),
             refresh: false,
         }
@@ -215,9 +180,10 @@ impl State {
     pub fn at_rest(mut self, stored: Result<Option<Box<Session>>, String>) -> Self {
         self.rest(stored);
         let last = self.session.as_ref().and_then(|session| session.notes.last_refresh.as_ref());
-        if self.phase == Phase::Fresh && last.is_some_and(|last| last.outcome != Outcome::Ok) {
+        if let Some(last) = last.filter(|last| self.phase == Phase::Fresh && last.outcome != Outcome::Ok) {
+            // Nobody will try again by himself: the next attempt is overdue since the last one.
+            self.phase = Phase::BackingOff { until: Duration::ZERO, until_wall: last.at, nudgeable: true };
             self.failures = 1;
-            self.phase = Phase::BackingOff { until: Duration::ZERO, until_wall: UnixTime::default(), nudgeable: true };
         }
         self
     }
@@ -228,10 +194,10 @@ impl State {
         self.session.as_ref()
     }
 
-    /// Whether a refresh is in flight.
+    /// Whether a refresh is under way: in flight, or its result not durable yet and so not published.
     #[must_use]
     pub const fn is_refreshing(&self) -> bool {
-        matches!(self.phase, Phase::Refreshing { .. })
+        matches!(self.phase, Phase::Refreshing { .. }) || matches!(self.publish, Publish::AfterSave)
     }
 
     /// Whether the session is in memory alone, since the disk refused it.
@@ -273,84 +239,41 @@ impl State {
             Event::Loaded(stored) => self.loaded(now, stored),
             Event::Granted { generation, grant } if self.is_current(generation) => self.granted(now, *grant),
             Event::Failed { generation, failure } if self.is_current(generation) => self.failed(now, failure),
-            Event::Granted { .. } | Event::Failed { .. } | Event::Tick => {}
-            Event::Saved => {
-                self.unsaved = None;
-                self.publish = Publish::Now;
-            }
+            // The answer to a refresh of a session that was replaced meanwhile.
+            Event::Granted { .. } | Event::Failed { .. } => {}
+            Event::Saved => self.saved(),
             Event::SaveRefused => self.save_refused(now),
-            Event::Adopted { session, stored } => self.adopted(*session, stored),
+            Event::Adopted { session, stored } => self.adopted(now, *session, stored),
             Event::Cleared => self.sign_out("nobody has signed in".into()),
             Event::Wanted => self.wanted(now),
             Event::Unauthorized { generation, accepted } => self.unauthorized(now, generation, accepted),
-            Event::Unlocked => self.unlocked(),
+            Event::Unlocked => self.unlocked(now),
+            Event::Used(at) => self.used(at.min(now.boot)),
+            Event::PoolValidity(validity) => self.pool_validity = validity,
             Event::Reconfigured(settings) => self.reconfigured(now, *settings),
+            Event::Tick => self.watch_idleness(now),
         }
         self.advance(now);
         let actions = self.actions(now);
         (self, actions)
     }
 
-    fn rest(&mut self, stored: Result<Option<Box<Session>>, String>) {
-        match stored {
-            Err(detail) => self.sign_out(detail),
-            Ok(None) => self.sign_out("nobody has signed in".into()),
-            Ok(Some(session)) if !self.is_ours(&session) => self.sign_out(foreign(&session)),
-            Ok(Some(session)) => self.take(*session),
-        }
-    }
-
-    fn loaded(&mut self, now: Now, stored: Result<Option<Box<Session>>, String>) {
-        self.rest(stored);
-        if let Phase::Ended { .. } = self.phase {
-            // One attempt: the verdict may have been mistaken, or mended since.
-            self.start(now, true);
-        }
-        self.withheld = self.too_short_at_start(now);
-    }
-
-    fn adopted(&mut self, mut session: Session, stored: bool) {
-        let ours = self.session.as_ref();
-        let newest = ours.map_or(0, |ours| ours.generation);
-        if !self.is_ours(&session) || (stored && session.generation <= newest && ours.is_some()) {
-            return;
-        }
-        if let Some(ours) = ours {
-            session.notes.observed = ours.notes.observed.carried();
-        }
-        if !stored {
-            session.generation = session.generation.max(newest + 1);
-            session.notes.locked = false;
-            self.save = true;
-            self.publish = Publish::AfterSave;
-        }
-        self.withheld = None;
+    fn saved(&mut self) {
+        self.saving = false;
         self.unsaved = None;
-        self.take(session);
-    }
-
-    /// Makes `session` the current one, as its notes say it is.
-    fn take(&mut self, session: Session) {
-        self.failures = 0;
-        self.suspicion = Suspicion::default();
-        self.phase = match &session.notes.ended {
-            Some(reason) => Phase::Ended { reason: reason.clone() },
-            None => Phase::Fresh,
-        };
-        self.session = Some(session);
-        self.roll_lead();
-    }
-
-    fn sign_out(&mut self, detail: String) {
-        self.phase = Phase::SignedOut { detail };
-        self.session = None;
-        self.unsaved = None;
-        self.withheld = None;
-        self.failures = 0;
-        self.publish = Publish::Now;
+        // Where the session has changed since that write was begun, the next one is what counts.
+        if !self.save {
+            self.undurable = false;
+            self.publish = Publish::Now;
+        }
     }
 
     fn save_refused(&mut self, now: Now) {
+        self.saving = false;
+        // Likewise; and where somebody logged out meanwhile there is nothing left to write.
+        if self.save || self.session.is_none() {
+            return;
+        }
         let failures = self.unsaved.as_ref().map_or(1, |unsaved| unsaved.failures.saturating_add(1));
         let pause = Duration::from_secs(1 << (failures - 1).min(6)).min(SAVE_PAUSE_CAP);
         self.unsaved = Some(Unsaved { failures, retry_at: now.boot + pause });
@@ -360,44 +283,47 @@ impl State {
     fn wanted(&mut self, now: Now) {
         let rested = self.last_attempt.is_none_or(|last| now.boot.saturating_sub(last) >= NUDGE_PAUSE);
         match self.phase {
-            Phase::Fresh => self.start(now, false),
-            Phase::BackingOff { nudgeable: true, .. } if rested => self.start(now, false),
+            // Not every nudge is news: one may have been said before the refresh that it asks for.
+            _ if self.is_writing_token() => {}
+            Phase::Fresh if self.lacks_fresh(now) => self.start(now, false),
+            Phase::BackingOff { nudgeable: true, .. } if rested && self.lacks_usable(now) => self.start(now, false),
             _ => {}
         }
     }
 
     fn unauthorized(&mut self, now: Now, generation: u64, accepted: u64) {
         let Some(session) = self.session.as_ref() else { return };
+        // After a restart only `iat` knows how old a token is.
         let age = now.boot.saturating_sub(session.id_token.received.boot);
+        let age = age.max(self.aws(now.wall).since(session.id_token.claims.issued_at));
         let rested = self.forced.at.is_none_or(|at| now.boot.saturating_sub(at) >= FORCED_PAUSE);
         let proven = self.forced.brought != Some(generation) || accepted >= generation;
-        let doubtful = session.generation == generation && age >= DOUBT_AGE && rested && proven;
-        if doubtful && self.phase == Phase::Fresh {
+        let doubtful = self.minted == generation && age >= DOUBT_AGE && rested && proven;
+        if doubtful && self.phase == Phase::Fresh && !self.is_writing_token() {
             self.forced.at = Some(now.boot);
             self.forced.under_way = true;
             self.start(now, false);
         }
     }
 
-    fn unlocked(&mut self) {
-        if let Some(session) = self.session.as_mut()
-            && std::mem::take(&mut session.notes.locked)
-        {
-            self.save = true;
-        }
-    }
-
     fn reconfigured(&mut self, now: Now, settings: Settings) {
+        if settings.idle_lock != self.settings.idle_lock {
+            self.used(now.boot);
+        }
         self.settings = settings;
         if let Some(session) = self.session.as_ref().filter(|session| !self.is_ours(session)) {
             let detail = foreign(session);
             return self.sign_out(detail);
         }
         self.roll_lead();
+        let mended = self.setting_at_fault().is_some();
         match self.phase {
+            _ if self.is_writing_token() => {}
             Phase::Ended { .. } => self.start(now, true),
-            Phase::BackingOff { .. } => self.start(now, false),
-            Phase::SignedOut { .. } | Phase::Fresh | Phase::Refreshing { .. } => {}
+            // Throttling and second thoughts about a refusal keep their pauses.
+            Phase::BackingOff { nudgeable, .. } if nudgeable || mended => self.start(now, false),
+            Phase::Refreshing { .. } => self.outdated = true,
+            Phase::SignedOut { .. } | Phase::Fresh | Phase::BackingOff { .. } => {}
         }
     }
 
@@ -408,40 +334,16 @@ impl State {
         }
         match self.phase {
             Phase::Fresh if self.refresh_due(now).is_some_and(|wait| wait.is_zero()) => self.start(now, false),
-            Phase::BackingOff { until, .. } if now.boot >= until => self.start(now, false),
+            Phase::BackingOff { until, .. } if now.boot >= until && !self.is_writing_token() => self.start(now, false),
             _ => {}
         }
         self.announce(now);
     }
 
-    fn announce(&mut self, now: Now) {
-        let Some((plan, horizon)) = self.plan().zip(self.horizon()) else { return };
-        if matches!(self.phase, Phase::Ended { .. }) {
-            return;
-        }
-        let raised = self.session.as_ref().and_then(|session| session.notes.warned);
-        if let Some((level, raised)) = plan.due(now.wall, raised) {
-            self.warnings.push(Warning {
-                level,
-                expires_at: horizon.refresh_token.at,
-                injecting_until: horizon.injecting_until(now),
-                reason: None,
-                fix: self.login.clone(),
-            });
-            self.note_warned(raised);
-        }
-    }
-
-    fn note_warned(&mut self, raised: Raised) {
-        if let Some(session) = self.session.as_mut() {
-            session.notes.warned = Some(raised);
-            self.save = true;
-        }
-    }
-
     fn start(&mut self, now: Now, probing: bool) {
-        self.phase = Phase::Refreshing { probing };
+        self.phase = Phase::Refreshing { probing, since: now.wall };
         self.last_attempt = Some(now.boot);
+        self.outdated = false;
         self.refresh = true;
     }
 
@@ -450,17 +352,14 @@ impl State {
         self.phase = Phase::BackingOff { until: later.boot, until_wall: later.wall, nudgeable };
     }
 
-    fn roll_lead(&mut self) {
-        let lifetime = self.token().map_or(Duration::ZERO, Token::lifetime);
-        self.lead = schedule::jittered_lead(schedule::lead(&self.settings, lifetime), &mut self.dice);
-    }
-
     fn actions(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.publish == Publish::Now {
             actions.push(Action::Publish(Box::new(self.snapshot(now))));
         }
-        if std::mem::take(&mut self.save) && self.session.is_some() {
+        if self.save && !self.saving && self.session.is_some() {
+            self.save = false;
+            self.saving = true;
             actions.push(Action::Save);
         }
         actions.extend(std::mem::take(&mut self.warnings).into_iter().map(Action::Warn));
@@ -476,28 +375,23 @@ impl State {
         self.suspicion.setting()
     }
 
+    /// Whether Cognito's verdict has come, and no success since.
+    pub(super) fn has_ended(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.notes.ended.is_some())
+    }
+
+    /// Whether a refresh token is about to become durable: it is not spent before the store has answered.
+    pub(super) const fn is_writing_token(&self) -> bool {
+        self.undurable && (self.save || self.saving)
+    }
+
+    /// The command `verb` of this profile.
+    pub(super) fn command(&self, verb: &str) -> String {
+        command(&self.login, verb)
+    }
+
     fn is_current(&self, generation: u64) -> bool {
-        self.is_refreshing() && self.session.as_ref().is_some_and(|session| session.generation == generation)
+        matches!(self.phase, Phase::Refreshing { .. })
+            && self.session.as_ref().is_some_and(|session| session.generation == generation)
     }
-
-    fn is_ours(&self, session: &Session) -> bool {
-        session.user_pool_id == self.settings.user_pool_id && session.client_id == self.settings.client_id
-    }
-
-    /// `session.min_remaining_at_start`: why a session with too little left must not be used.
-    fn too_short_at_start(&self, now: Now) -> Option<String> {
-        let wanted = self.settings.min_remaining_at_start?;
-        let session = self.session.as_ref()?;
-        let expiry = self.horizon()?.refresh_token.at?;
-        let validity = validity::believed(&self.settings, self.pool_validity, &session.notes.observed).0?;
-        let short = expiry.since(now.wall) < wanted.min(validity / 2);
-        short.then(|| format!("the session ends at {expiry}, sooner than session.min_remaining_at_start allows"))
-    }
-}
-
-fn foreign(session: &Session) -> String {
-    format!(
-        "the stored session belongs to client {} of pool {}, which is not the one configured",
-        session.client_id, session.user_pool_id
-    )
 }

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Expiry, LastRefresh, Outcome, schedule::Deadline, warning::Level};
+use super::{
+    Basis, Expiry, LastRefresh, Outcome,
+    schedule::{Deadline, LAST_SECOND},
+    warning::Level,
+};
 use crate::clock::{Now, UnixTime};
 
 /// The state's name, in the words of the interface.
@@ -92,6 +96,8 @@ pub struct Facts {
     pub fix: Option<String>,
     /// Whether a rotated refresh token is in memory alone.
     pub unpersisted_rotation: bool,
+    /// The end of the token in use, on both clocks; where routes inject both kinds, of whichever ends first.
+    pub usable_until: Option<Deadline>,
 }
 
 impl Facts {
@@ -133,7 +139,8 @@ impl Facts {
     /// The state's name at `now`: a token may have died since the state was published.
     #[must_use]
     pub fn state_at(&self, now: Now) -> StateName {
-        let dead = self.id_token.is_none_or(|times| times.end.remaining(now).is_zero());
+        let end = self.usable_until.or(self.id_token.map(|times| times.end));
+        let dead = end.is_none_or(|end| end.earlier(LAST_SECOND).remaining(now).is_zero());
         if self.state == StateName::Fresh && dead { StateName::Expired } else { self.state }
     }
 
@@ -153,6 +160,7 @@ impl Facts {
             level: Level::None,
             fix,
             unpersisted_rotation: false,
+            usable_until: None,
         }
     }
 }

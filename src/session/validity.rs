@@ -50,12 +50,18 @@ impl Observed {
         {
             self.disproved = true;
         }
+        // What it contradicts was about a validity that somebody has raised since.
+        self.refused_at = self.refused_at.filter(|refused| age < *refused);
+        self.learnt = self.learnt.filter(|learnt| age <= *learnt);
     }
 
     /// One was refused as expired when the refresh token was this old.
     pub(super) fn refused(&mut self, age: Duration) {
         self.refused_at = Some(self.refused_at.map_or(age, |earlier| earlier.min(age)));
-        self.learnt = self.accepted_at.filter(|accepted| age.saturating_sub(*accepted) <= age / 10);
+        let close = self.accepted_at.filter(|accepted| age.saturating_sub(*accepted) <= age / 10);
+        // A refusal long after the last success says nothing against what an earlier session taught, unless it came
+        // before that.
+        self.learnt = close.or(self.learnt.filter(|learnt| *learnt <= age));
         self.disproved = false;
     }
 
@@ -152,6 +158,31 @@ mod tests {
         observed.succeeded(DAY, believed(&settings, None, &observed));
         observed.refused(5 * DAY);
         assert_eq!(believed(&settings, None, &observed.carried()), (Some(5 * DAY), Basis::Assumed));
+    }
+
+    #[test]
+    fn what_one_session_taught_is_kept_until_another_contradicts_it() {
+        let settings = fixtures::settings();
+        let mut observed = Observed::default();
+        observed.succeeded(10 * DAY, believed(&settings, None, &observed));
+        observed.refused(11 * DAY);
+        assert_eq!(believed(&settings, None, &observed.carried()), (Some(10 * DAY), Basis::Observed));
+        // Asleep for weeks and then refused: nothing new.
+        let mut observed = observed.carried();
+        observed.succeeded(2 * DAY, believed(&settings, None, &observed));
+        observed.refused(30 * DAY);
+        assert_eq!(believed(&settings, None, &observed.carried()), (Some(10 * DAY), Basis::Observed));
+        // Refused sooner than that: somebody has lowered the setting.
+        let mut observed = observed.carried();
+        observed.succeeded(DAY, believed(&settings, None, &observed));
+        observed.refused(5 * DAY);
+        assert_eq!(believed(&settings, None, &observed.carried()), (Some(5 * DAY), Basis::Assumed));
+        // And raised again: a success past the refusal, so that nothing is known, until the next refusal teaches.
+        let mut observed = observed.carried();
+        observed.succeeded(6 * DAY, believed(&settings, None, &observed));
+        assert_eq!(believed(&settings, None, &observed), (None, Basis::Unknown));
+        observed.refused(20 * DAY);
+        assert_eq!(believed(&settings, None, &observed.carried()), (Some(20 * DAY), Basis::Assumed));
     }
 
     #[test]

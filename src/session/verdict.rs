@@ -31,8 +31,6 @@ pub(super) enum Ruling {
     AskAgain {
         /// After this time.
         after: Duration,
-        /// What it would mean.
-        reason: EndReason,
     },
     /// It is believed.
     End(EndReason),
@@ -43,7 +41,7 @@ impl Suspicion {
     pub(super) fn refused(&mut self, reason: EndReason) -> Ruling {
         match std::mem::replace(self, Self::Refused(reason.clone())) {
             Self::Refused(_) => Ruling::End(reason),
-            Self::None | Self::Doubted(_) | Self::Setting(_) => Ruling::AskAgain { after: CONFIRMATION, reason },
+            Self::None | Self::Doubted(_) | Self::Setting(_) => Ruling::AskAgain { after: CONFIRMATION },
         }
     }
 
@@ -56,10 +54,9 @@ impl Suspicion {
             Self::None | Self::Setting(_) => 0,
         };
         *self = Self::Doubted(asked + 1);
-        let reason = EndReason::Refused(detail);
         match SECOND_THOUGHTS.get(asked) {
-            Some(after) => Ruling::AskAgain { after: *after, reason },
-            None => Ruling::End(reason),
+            Some(after) => Ruling::AskAgain { after: *after },
+            None => Ruling::End(EndReason::Refused(detail)),
         }
     }
 
@@ -80,7 +77,7 @@ mod tests {
     fn a_definite_refusal_needs_a_second_one() {
         let mut suspicion = Suspicion::default();
         let first = suspicion.refused(EndReason::Expired);
-        assert_eq!(first, Ruling::AskAgain { after: Duration::from_secs(2), reason: EndReason::Expired });
+        assert_eq!(first, Ruling::AskAgain { after: Duration::from_secs(2) });
         assert_eq!(suspicion.refused(EndReason::Revoked), Ruling::End(EndReason::Revoked));
     }
 
@@ -90,7 +87,7 @@ mod tests {
         let mut pauses = Vec::new();
         let end = loop {
             match suspicion.doubted("Invalid Refresh Token".into()) {
-                Ruling::AskAgain { after, .. } => pauses.push(after.as_secs()),
+                Ruling::AskAgain { after } => pauses.push(after.as_secs()),
                 Ruling::End(reason) => break reason,
             }
         };

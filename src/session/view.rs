@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Basis, Expiry, Session, Token, schedule,
-    snapshot::{Gate, Injectable, Snapshot},
+    Basis, Expiry, Mode, Token,
+    snapshot::{Gate, Snapshot},
     state::{NUDGE_PAUSE, Phase, State},
     status::{Facts, Identity, StateName, TokenTimes},
     warning::Level,
 };
-use crate::clock::Now;
+use crate::clock::{Now, UnixTime};
 
 /// Requests that arrive this long after the last token died may still be held for a sign-in.
 const HOLD_WINDOW: Duration = Duration::from_secs(600);
@@ -20,18 +20,13 @@ impl State {
     pub fn snapshot(&self, now: Now) -> Snapshot {
         let session = self.session();
         Snapshot {
-            id_token: session.map(|session| self.injectable(session, &session.id_token)),
-            access_token: session
-                .and_then(|session| session.access_token.as_ref().map(|token| self.injectable(session, token))),
+            id_token: session.map(|session| self.injectable(&session.id_token)),
+            access_token: session.and_then(|session| session.access_token.as_ref()).map(|token| self.injectable(token)),
             gate: self.gate(),
             facts: self.facts(now),
+            idle: self.idle_lock(now),
             login: self.login.clone(),
         }
-    }
-
-    fn injectable(&self, session: &Session, token: &Token) -> Injectable {
-        let min_ttl = schedule::min_ttl(&self.settings, token.lifetime());
-        Injectable::new(token, session.generation, self.end_of(token), min_ttl)
     }
 
     fn gate(&self) -> Gate {
@@ -50,17 +45,16 @@ impl State {
                 nudge_from: nudgeable.then(|| self.last_attempt().unwrap_or_default() + NUDGE_PAUSE),
                 fix: self.failing_fix(),
             },
-            Phase::Ended { reason } => Gate::Ended {
-                reason: reason.clone(),
-                hold_until: self.end_of_token().map(|end| end.later(HOLD_WINDOW)),
-            },
+            Phase::Ended { reason } => {
+                Gate::Ended { reason: reason.clone(), hold_until: self.last_death().map(|end| end.later(HOLD_WINDOW)) }
+            }
         }
     }
 
     fn failing_fix(&self) -> String {
         match self.setting_at_fault() {
             Some(setting) => setting.fix().to_owned(),
-            None => self.login.replacen("login", "status", 1),
+            None => self.command("status"),
         }
     }
 
@@ -89,7 +83,8 @@ impl State {
             consecutive_failures: self.failures(),
             level,
             fix: self.fix(level),
-            unpersisted_rotation: self.unsaved.is_some(),
+            unpersisted_rotation: self.unsaved.is_some() && self.undurable,
+            usable_until: self.token().map(|token| self.end_of(token)),
         }
     }
 
@@ -113,32 +108,39 @@ impl State {
         TokenTimes { issued_at: token.claims.issued_at, expires_at: token.claims.expires_at, end: self.end_of(token) }
     }
 
-    fn next_refresh_at(&self, now: Now) -> Option<crate::clock::UnixTime> {
+    fn next_refresh_at(&self, now: Now) -> Option<UnixTime> {
         match self.phase {
             Phase::BackingOff { until_wall, .. } => Some(until_wall),
-            Phase::Refreshing { .. } => Some(now.wall),
-            Phase::Fresh => {
-                let last_chance = self.horizon().and_then(|horizon| horizon.last_chance());
-                let ahead = self.end_of_token().map(|end| end.earlier(self.lead).wall);
-                match self.settings.mode {
-                    super::Mode::Ahead => ahead.into_iter().chain(last_chance.filter(|at| *at > now.wall)).min(),
-                    super::Mode::OnDemand => last_chance.filter(|at| *at > now.wall),
-                }
-            }
+            Phase::Refreshing { since, .. } => Some(since),
+            Phase::Fresh => self.next_planned(now),
             Phase::SignedOut { .. } | Phase::Ended { .. } => None,
         }
     }
 
+    fn next_planned(&self, now: Now) -> Option<UnixTime> {
+        let last_chance = self.horizon().and_then(|horizon| horizon.last_chance()).filter(|at| *at > now.wall);
+        let ahead = self.end_of_token().filter(|_| self.settings.mode == Mode::Ahead).map(|end| {
+            let due = end.earlier(self.lead);
+            // The wall clock states the moment, unless it was set back: then the clock since boot comes first. Which
+            // of them is nearer by a few milliseconds is no news.
+            let by_boot = now.wall + due.boot.saturating_sub(now.boot);
+            if by_boot + Duration::from_secs(5) < due.wall { by_boot } else { due.wall }
+        });
+        ahead.into_iter().chain(last_chance).min()
+    }
+
     fn level(&self, now: Now) -> Level {
-        match self.phase {
-            Phase::Ended { .. } => Level::Ended,
-            _ => self.plan().map_or(Level::None, |plan| plan.level(now.wall)),
+        if self.has_ended() {
+            return Level::Ended;
         }
+        self.plan().map_or(Level::None, |plan| plan.level(self.aws(now.wall)))
     }
 
     fn fix(&self, level: Level) -> Option<String> {
+        let locked = self.session().is_some_and(|session| session.notes.locked);
         match self.setting_at_fault() {
             Some(setting) => Some(setting.fix().to_owned()),
+            None if locked && !self.has_ended() && self.withheld.is_none() => Some(self.command("unlock")),
             None => (level > Level::None || self.withheld.is_some()).then(|| self.login.clone()),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::EndReason;
 use crate::clock::UnixTime;
 
 /// How near the end is, from `none` to `ended`, in the order of urgency.
@@ -41,8 +42,64 @@ impl Level {
 pub struct Raised {
     /// How long before the expiry its moment lay.
     pub threshold: Duration,
-    /// The expiry that it was about.
+    /// The expiry that it was about, in AWS's time: this machine's idea of it moves with its clock.
     pub expiry: UnixTime,
+}
+
+/// One thing that a person is told: when, why, and the command that mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about.
+    pub kind: WarningKind,
+    /// When the refresh token ends, where that is known.
+    pub expires_at: Option<UnixTime>,
+    /// The latest moment at which a token can still be injected, where that is known.
+    pub injecting_until: Option<UnixTime>,
+    /// Cognito's verdict, for [`Level::Ended`].
+    pub reason: Option<EndReason>,
+    /// The command that mends it, or the setting.
+    pub fix: String,
+}
+
+/// What a warning is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WarningKind {
+    /// The end of the session, and how near it is.
+    SessionEnd(Level),
+    /// The idle lock is about to close; the fix keeps it open.
+    IdleLock {
+        /// When it closes.
+        closes_at: UnixTime,
+    },
+    /// Refreshing fails, and will not heal itself before requests fail.
+    RefreshFailing {
+        /// What went wrong last.
+        error: String,
+        /// When the current token ends, or ended.
+        token_ends_at: UnixTime,
+    },
+}
+
+impl Warning {
+    /// How urgent it is.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self.kind {
+            WarningKind::SessionEnd(level) => level,
+            WarningKind::IdleLock { .. } => Level::Soon,
+            WarningKind::RefreshFailing { .. } => Level::Urgent,
+        }
+    }
+
+    /// The word of the interface for hooks (`COGNITO_PROXY_EVENT`).
+    #[must_use]
+    pub const fn event(&self) -> &'static str {
+        match self.kind {
+            WarningKind::SessionEnd(Level::Ended) => "ended",
+            WarningKind::SessionEnd(_) | WarningKind::RefreshFailing { .. } => "warning",
+            WarningKind::IdleLock { .. } => "idle_lock",
+        }
+    }
 }
 
 /// The moments at which one session's end is announced.

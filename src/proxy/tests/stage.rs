@@ -155,6 +155,7 @@ pub(super) fn signed_out() -> Snapshot {
         access_token: None,
         gate: SessionGate::SignedOut { detail: "nobody has signed in".into() },
         facts: Facts::signed_out(None),
+        idle: None,
         login: "cognito-proxy login".into(),
     }
 }
