@@ -75,6 +75,8 @@ pub enum Event {
     },
     /// Somebody opened the idle lock.
     Unlocked,
+    /// `DescribeUserPoolClient` said how long the app client's refresh tokens live; `None` where it may not be asked.
+    PoolValidity(Option<Duration>),
     /// The configuration was read again.
     Reconfigured(Box<Settings>),
     /// Time passed.
@@ -284,6 +286,7 @@ impl State {
             Event::Wanted => self.wanted(now),
             Event::Unauthorized { generation, accepted } => self.unauthorized(now, generation, accepted),
             Event::Unlocked => self.unlocked(),
+            Event::PoolValidity(validity) => self.pool_validity = validity,
             Event::Reconfigured(settings) => self.reconfigured(now, *settings),
         }
         self.advance(now);
