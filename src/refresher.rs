@@ -4,7 +4,10 @@
 //! and then not before a refresh under way has ended and its result is stored.
 
 mod attempt;
+mod custody;
 mod journal;
+mod network;
+mod seed;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,7 +17,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::attempt::{Attempt, Attempted};
+pub(crate) use self::attempt::LOCK_WAIT;
+use self::{
+    attempt::{Attempt, Attempted, InFlight, Outcome},
+    custody::Custody,
+    network::Watch,
+};
+pub use self::{
+    custody::stored,
+    seed::{Fingerprint, Seed},
+};
 use crate::{
     clock::SharedClock,
     cognito::Issuer,
@@ -22,16 +34,17 @@ use crate::{
     metrics::Metrics,
     session::{
         Failure, Session, Settings, TransientKind,
+        schedule::Deadline,
         state::{Action, Event, State, Warning},
     },
     store::{Lock, TokenStore},
 };
 
-/// How long to wait for another process that holds the store's lock: its own refresh ends within ten seconds.
-pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(12);
-
 /// How long a shutdown goes on trying to write a token that the disk refuses.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// Between those: a disk that is being cleared has room at any moment.
+const LAST_WRITES_PAUSE: Duration = Duration::from_millis(500);
 
 /// What others ask of the refresher.
 pub enum Command {
@@ -63,32 +76,41 @@ pub enum Command {
         /// The issuer that it describes.
         issuer: Arc<dyn Issuer>,
     },
-    /// The network changed, which may end an outage.
-    NetworkChanged,
 }
 
 /// The session's owner.
 pub struct Refresher {
     state: State,
-    store: Arc<dyn TokenStore>,
-    issuer: Arc<dyn Issuer>,
-    clock: SharedClock,
+    custody: Custody,
     publisher: Publisher,
     metrics: Arc<Metrics>,
     warnings: mpsc::Sender<Warning>,
     nudges: mpsc::Receiver<Nudge>,
     commands: mpsc::Receiver<Command>,
-    /// The refresh in flight. A panic in it is a failure of it, not of the loop.
+    /// The refresh in flight.
     attempt: Option<InFlight>,
     /// The store's lock, held from before a refresh until its result is stored.
     lock: Option<Lock>,
-    wake_in: Duration,
+    /// Whether a write waits for the attempt in flight, which holds the lock, to end.
+    write_owed: bool,
+    /// The question how long refresh tokens live, while it is open.
+    asking: Option<JoinHandle<Option<Duration>>>,
+    /// Listens while there is an outage that a change of the network may end.
+    network: Option<Watch>,
+    /// When the machine wants to look at the clock again.
+    wake: Deadline,
+    course: Course,
 }
 
-/// A refresh that has been begun.
-struct InFlight {
-    generation: u64,
-    task: JoinHandle<Attempted>,
+/// Whether refreshes may be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Serving,
+    /// Going down: what was begun ends, and nothing begins but the repetition of a call whose answer was lost.
+    Ending {
+        /// Whether such a call has just ended.
+        repeats: bool,
+    },
 }
 
 /// What a [`Refresher`] is made of.
@@ -99,6 +121,8 @@ pub struct Parts {
     pub store: Arc<dyn TokenStore>,
     /// Who turns refresh tokens into tokens.
     pub issuer: Arc<dyn Issuer>,
+    /// What the session begins with where the store does not know it yet.
+    pub seed: Option<Seed>,
     /// Both clocks.
     pub clock: SharedClock,
     /// The writing end of the cell.
@@ -117,11 +141,15 @@ impl Refresher {
     /// The owner of a session that has not been loaded yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let now = parts.clock.now();
         Self {
             state: parts.state,
-            store: parts.store,
-            issuer: parts.issuer,
-            clock: parts.clock,
+            custody: Custody {
+                store: parts.store,
+                issuer: parts.issuer,
+                clock: parts.clock,
+                seed: parts.seed.map(Arc::new),
+            },
             publisher: parts.publisher,
             metrics: parts.metrics,
             warnings: parts.warnings,
@@ -129,21 +157,30 @@ impl Refresher {
             commands: parts.commands,
             attempt: None,
             lock: None,
-            wake_in: Duration::ZERO,
+            write_owed: false,
+            asking: None,
+            network: None,
+            wake: Deadline { wall: now.wall, boot: now.boot },
+            course: Course::Serving,
         }
     }
 
     /// Loads the stored session and looks after it until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let loaded = self.load().await;
+        let loaded = self.custody.start().await;
         self.happen(Event::Loaded(loaded)).await;
+        self.ask_pool();
         while !shutdown.is_cancelled() {
+            self.listen_to_the_network();
+            let rest = self.wake.remaining(self.custody.clock.now());
             tokio::select! {
                 biased;
-                attempted = finished(&mut self.attempt) => self.attempted(attempted).await,
+                attempted = ended(&mut self.attempt) => self.attempted(attempted).await,
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 Some(nudge) = self.nudges.recv() => self.nudged(nudge).await,
-                () = self.clock.wait(self.wake_in) => self.tick().await,
+                validity = told(&mut self.asking) => self.happen(Event::PoolValidity(validity)).await,
+                () = changed(self.network.as_ref()) => self.happen(Event::Wanted).await,
+                () = self.custody.clock.wait(rest) => self.tick().await,
                 () = shutdown.cancelled() => {}
             }
         }
@@ -152,17 +189,26 @@ impl Refresher {
 
     /// Ends what was begun: a refresh under way may have spent a refresh token already.
     async fn finish(&mut self) {
-        if self.attempt.is_some() {
-            let attempted = finished(&mut self.attempt).await;
+        self.stop_asking();
+        self.course = Course::Ending { repeats: false };
+        while self.attempt.is_some() {
+            let attempted = ended(&mut self.attempt).await;
+            self.course = Course::Ending { repeats: attempted.is_answer_lost() };
             self.attempted(attempted).await;
-            // A retry that this started is given up: nothing was spent by it yet, or the store says so at the start.
-            self.abandon();
         }
-        let give_up = tokio::time::Instant::now() + LAST_WRITES;
-        while self.state.is_unsaved() && tokio::time::Instant::now() < give_up {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let event = self.save().await;
-            self.happen(event).await;
+        let give_up = self.custody.clock.now().after(LAST_WRITES);
+        while self.state.is_unsaved() && self.custody.clock.now().boot < give_up.boot {
+            self.custody.clock.wait(LAST_WRITES_PAUSE).await;
+            if let Some(event) = self.write().await {
+                self.happen(event).await;
+            }
+        }
+        if self.state.is_unsaved() {
+            tracing::error!(
+                store = self.custody.store.location(),
+                fix = "make room, then sign in again if the next start says so",
+                "going down with a session that could not be stored"
+            );
         }
     }
 
@@ -184,32 +230,30 @@ impl Refresher {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { session, done } => {
+            Command::Adopt { mut session, done } => {
+                // What a credential began is over, and a restart must not begin it again.
+                session.notes.seed = self.custody.seed.as_ref().map(|seed| seed.fingerprint.as_str().to_owned());
                 self.happen(Event::Adopted { session, stored: false }).await;
                 let _ = done.send(!self.state.is_unsaved());
             }
             Command::Clear { done } => {
-                let cleared = self.clear().await;
-                if cleared.is_ok() {
-                    self.happen(Event::Cleared).await;
-                }
-                let _ = done.send(cleared);
+                let _ = done.send(self.clear().await);
             }
             Command::Unlock { done } => {
                 self.happen(Event::Unlocked).await;
                 let _ = done.send(());
             }
             Command::StoreChanged => {
-                if let Ok(Some(session)) = self.load().await {
+                if let Some(session) = self.custody.load().await {
                     self.happen(Event::Adopted { session, stored: true }).await;
                 }
             }
             Command::Reconfigure { settings, current, issuer } => {
-                self.issuer = issuer;
+                self.custody.issuer = issuer;
                 self.publisher.reconfigure(current);
                 self.happen(Event::Reconfigured(settings)).await;
+                self.ask_pool();
             }
-            Command::NetworkChanged => self.happen(Event::Wanted).await,
         }
     }
 
@@ -218,11 +262,17 @@ impl Refresher {
         let Attempted { generation, outcome, lock } = attempted;
         self.lock = lock;
         let event = match outcome {
-            attempt::Outcome::Newer(session) => Event::Adopted { session, stored: true },
-            attempt::Outcome::Granted(grant) => Event::Granted { generation, grant },
-            attempt::Outcome::Failed(failure) => Event::Failed { generation, failure },
+            Outcome::Newer(session) => Event::Adopted { session, stored: true },
+            Outcome::Begun(session) => Event::Adopted { session, stored: false },
+            Outcome::Granted(grant) => Event::Granted { generation, grant },
+            Outcome::Failed(failure) => Event::Failed { generation, failure },
         };
         self.happen(event).await;
+        if std::mem::take(&mut self.write_owed)
+            && let Some(event) = self.write().await
+        {
+            self.happen(event).await;
+        }
         self.lock = None;
     }
 
@@ -230,7 +280,7 @@ impl Refresher {
     async fn happen(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let now = self.clock.now();
+            let now = self.custody.clock.now();
             let before = self.state.clone();
             let (state, actions) = before.clone().step(now, event.clone());
             self.state = state;
@@ -238,122 +288,117 @@ impl Refresher {
             for action in actions {
                 match action {
                     Action::Publish(snapshot) => self.publisher.publish(*snapshot),
-                    Action::Save => events.push_back(self.save().await),
+                    Action::Save => events.extend(self.write().await),
                     Action::Warn(warning) => {
                         if self.warnings.try_send(warning).is_err() {
                             tracing::error!("a warning was lost: nobody takes them");
                         }
                     }
-                    Action::Refresh => self.begin(),
-                    Action::WakeIn(duration) => self.wake_in = duration,
+                    Action::Refresh => self.begin().await,
+                    Action::WakeIn(duration) => {
+                        let then = now.after(duration);
+                        self.wake = Deadline { wall: then.wall, boot: then.boot };
+                    }
                 }
             }
         }
     }
 
-    fn begin(&mut self) {
+    async fn begin(&mut self) {
+        if self.course == (Course::Ending { repeats: false }) {
+            return;
+        }
         let Some(session) = self.state.session().cloned() else { return };
-        let attempt = Attempt {
-            session,
-            store: Arc::clone(&self.store),
-            issuer: Arc::clone(&self.issuer),
-            clock: Arc::clone(&self.clock),
-            // A retry right after a failure goes on under the same lock.
-            lock: self.lock.take(),
-        };
         // One that is still in flight was overtaken by a new sign-in: what it brings is of no use to anybody.
-        self.abandon();
-        let generation = attempt.session.generation;
-        self.attempt = Some(InFlight { generation, task: tokio::spawn(attempt.make()) });
+        self.abandon().await;
+        // A retry right after a failure goes on under the same lock.
+        let attempt = Attempt { session, custody: self.custody.clone(), lock: self.lock.take() };
+        self.attempt = Some(attempt.begin());
     }
 
-    fn abandon(&mut self) {
+    async fn abandon(&mut self) {
         if let Some(overtaken) = self.attempt.take() {
-            overtaken.task.abort();
+            overtaken.abandon().await;
         }
     }
 
-    async fn load(&self) -> Result<Option<Box<Session>>, String> {
-        let (store, issuer) = (Arc::clone(&self.store), Arc::clone(&self.issuer));
-        let now = self.clock.now();
-        blocking(move || {
-            let stored = store.load(now).map_err(|error| error.to_string())?;
-            Ok(stored.map(|session| Box::new(issuer.reverify(session, now))))
-        })
-        .await
-    }
-
-    async fn save(&mut self) -> Event {
-        let Some(session) = self.state.session().cloned() else { return Event::Saved };
-        let (store, issuer) = (Arc::clone(&self.store), Arc::clone(&self.issuer));
-        let now = self.clock.now();
-        let held = self.lock.take();
-        let (lock, event) = blocking(move || {
-            let (lock, ours) = match held {
-                Some(lock) => (Ok(lock), true),
-                None => (store.lock(LOCK_WAIT), false),
-            };
-            let lock = match lock {
-                Ok(lock) => lock,
-                Err(error) => return Ok((None, refused(&error))),
-            };
-            // Without the lock until now, somebody may have stored a newer generation.
-            if !ours
-                && let Ok(Some(stored)) = store.load(now)
-                && stored.generation > session.generation
-                && stored.client_id == session.client_id
-            {
-                let session = Box::new(issuer.reverify(stored, now));
-                return Ok((None, Event::Adopted { session, stored: true }));
+    /// Writes the session, and says what came of it; nothing yet where the attempt in flight holds the lock.
+    async fn write(&mut self) -> Option<Event> {
+        let Some(session) = self.state.session().cloned() else { return Some(Event::Saved) };
+        match &self.attempt {
+            Some(in_flight) if in_flight.generation == session.generation && self.state.is_refreshing() => {
+                self.write_owed = true;
+                return None;
             }
-            match store.save(&session, &lock) {
-                Ok(()) => Ok((ours.then_some(lock), Event::Saved)),
-                Err(error) => Ok((ours.then_some(lock), refused(&error))),
-            }
-        })
-        .await
-        .unwrap_or_else(|error: String| (None, refused(&error)));
+            Some(_) => self.abandon().await,
+            None => {}
+        }
+        let (lock, event) = self.custody.save(session, self.lock.take()).await;
         self.lock = lock;
-        event
+        Some(event)
     }
 
-    async fn clear(&self) -> Result<(), String> {
-        let store = Arc::clone(&self.store);
-        blocking(move || {
-            let lock = store.lock(LOCK_WAIT).map_err(|error| error.to_string())?;
-            store.clear(&lock).map_err(|error| error.to_string())
-        })
-        .await
+    async fn clear(&mut self) -> Result<(), String> {
+        let given_up = self.attempt.as_ref().map(|in_flight| in_flight.generation);
+        self.abandon().await;
+        let cleared = self.custody.clear().await;
+        match (&cleared, given_up) {
+            (Ok(()), _) => self.happen(Event::Cleared).await,
+            (Err(error), Some(generation)) => {
+                let detail = format!("given up for a logout that failed: {error}");
+                let failure = Failure::Transient { kind: TransientKind::StoreLock, sent: true, detail };
+                self.happen(Event::Failed { generation, failure }).await;
+            }
+            (Err(_), None) => {}
+        }
+        cleared
     }
-}
 
-/// Says that the disk refused; the machine tries again.
-fn refused(error: &dyn std::fmt::Display) -> Event {
-    tracing::error!(%error, "session cannot be stored, kept in memory and tried again");
-    Event::SaveRefused
+    /// Asks once, beside everything else, how long refresh tokens live.
+    fn ask_pool(&mut self) {
+        self.stop_asking();
+        let issuer = Arc::clone(&self.custody.issuer);
+        self.asking = Some(tokio::spawn(async move { issuer.refresh_validity().await }));
+    }
+
+    fn stop_asking(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.abort();
+        }
+    }
+
+    fn listen_to_the_network(&mut self) {
+        match (&self.network, self.state.retry_at()) {
+            (None, Some(_)) => match Watch::open() {
+                Ok(watch) => self.network = Some(watch),
+                Err(error) => tracing::debug!(%error, "changes of the network are not noticed"),
+            },
+            (Some(_), None) => self.network = None,
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
 }
 
 /// The result of the attempt in flight, or never where there is none.
-async fn finished(attempt: &mut Option<InFlight>) -> Attempted {
+async fn ended(attempt: &mut Option<InFlight>) -> Attempted {
     let Some(in_flight) = attempt.as_mut() else { return std::future::pending().await };
-    let generation = in_flight.generation;
-    let attempted = (&mut in_flight.task).await;
+    let attempted = in_flight.end().await;
     *attempt = None;
-    attempted.unwrap_or_else(|error| Attempted {
-        generation,
-        outcome: attempt::Outcome::Failed(Failure::Transient {
-            kind: TransientKind::Malformed,
-            sent: false,
-            detail: format!("the refresh ended unexpectedly: {error}"),
-        }),
-        lock: None,
-    })
+    attempted
 }
 
-/// Runs what may block for as long as a disk does.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(format!("the store's task ended unexpectedly: {error}")),
+/// What the pool said, or never where it is not being asked.
+async fn told(asking: &mut Option<JoinHandle<Option<Duration>>>) -> Option<Duration> {
+    let Some(task) = asking.as_mut() else { return std::future::pending().await };
+    let validity = task.await.unwrap_or_default();
+    *asking = None;
+    validity
+}
+
+/// Completes when the network changed, or never where nobody listens.
+async fn changed(network: Option<&Watch>) {
+    match network {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -9,14 +9,17 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io,
+    fs, io,
     os::unix::{
         ffi::OsStrExt,
         net::{SocketAddr, UnixDatagram},
     },
+    path::Path,
     process,
     time::Duration,
 };
+
+use zeroize::Zeroizing;
 
 /// How long a notification may wait for room in the manager's queue: long enough for a manager that is busy starting
 /// a session, short enough that a stuck one does not stop the control loop for longer than a refresh may take.
@@ -37,6 +40,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// The credential `name` that the service manager passed to this process (`systemd.exec(5)`, `LoadCredential=`), or
+/// `None` where it passed none of that name.
+///
+/// # Errors
+/// Where it is there and cannot be read, or is no text.
+pub fn credential(name: &str) -> io::Result<Option<Zeroizing<String>>> {
+    credential_in(env::var_os("CREDENTIALS_DIRECTORY").as_deref(), name)
+}
+
+fn credential_in(directory: Option<&OsStr>, name: &str) -> io::Result<Option<Zeroizing<String>>> {
+    let Some(directory) = directory.filter(|directory| !directory.is_empty()) else { return Ok(None) };
+    match fs::read_to_string(Path::new(directory).join(name)) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The line to the service manager, or none.
@@ -185,6 +206,21 @@ mod tests {
             let length = self.socket.recv(&mut buffer).expect("a notification");
             String::from_utf8(buffer[..length].to_vec()).expect("text")
         }
+    }
+
+    #[test]
+    fn a_credential_is_read_where_one_was_passed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("refresh-token"), "token\n").expect("written");
+        let read = |directory: Option<&Path>, name| {
+            credential_in(directory.map(Path::as_os_str), name).map(|text| text.map(|text| text.to_string()))
+        };
+        assert_eq!(read(Some(dir.path()), "refresh-token").expect("read").as_deref(), Some("token\n"));
+        assert_eq!(read(Some(dir.path()), "other").expect("read"), None);
+        assert_eq!(read(Some(Path::new("")), "refresh-token").expect("read"), None);
+        assert_eq!(read(None, "refresh-token").expect("read"), None);
+        fs::create_dir(dir.path().join("directory")).expect("made");
+        assert!(read(Some(dir.path()), "directory").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod control;
 mod gate;
+mod seed;
 mod vitals;
 mod workers;
 
@@ -22,17 +23,21 @@ use tokio_util::sync::CancellationToken;
 use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
 use crate::{
     admin::{self, Admin, Readiness},
-    clock::SharedClock,
-    cognito::{CognitoIssuer, Transport, egress::Egress},
+    clock::{Now, SharedClock},
+    cognito::{AwsCredentials, CognitoIssuer, Transport, egress::Egress},
     config::Config,
     current::{self, CurrentToken, Nudge, Publisher},
     guard,
     listen::{self, Bound},
     metrics::Metrics,
     proxy::{Plan, PlanError, Routing},
-    refresher::{self, Command, Refresher},
+    refresher::{self, Command, Refresher, Seed},
     server::{self, Room},
-    session::{Mode, state::State},
+    session::{
+        Mode, Session,
+        snapshot::Snapshot,
+        state::{Event, State},
+    },
     store::{LoadError, RunningError, RunningLock, TokenStore},
     systemd::Notifier,
     tls, warn,
@@ -101,6 +106,8 @@ pub struct App {
     nudges: mpsc::Receiver<Nudge>,
     commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     login: String,
+    /// The systemd credential, where one was passed.
+    seed: Option<Seed>,
     /// What a person should know at every start.
     notices: Vec<String>,
     _running: RunningLock,
@@ -120,15 +127,17 @@ impl App {
         }
         let plan = Plan::new(&config.proxy, config.server.body_idle_timeout, &Egress::from_env())?;
         let issuer = Arc::new(issuer(&config, &clock)?);
+        let (seed, unusable) = seed::passed(&config.cognito);
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
         let bound = listen::bind(&config.listen, owner, passed)?;
         let login = login_command(&config.profile);
-        let state = State::new(config.session.clone(), login.clone(), 0);
-        let first = state.at_rest(Ok(None)).snapshot(clock.now());
+        let now = clock.now();
+        let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now);
+        let first = first_snapshot(&config, &login, stored, now);
         let (publisher, current, nudges) = current::cell(first, config.current, Arc::clone(&clock));
         let guards = Names::of(&bound).guards(&config)?;
-        let notices = config.notices.iter().cloned().chain(guards.announcements).collect();
+        let notices = config.notices.iter().cloned().chain(guards.announcements).chain(unusable).collect();
         Ok(Self {
             store,
             routing: Routing::new(plan),
@@ -142,6 +151,7 @@ impl App {
             nudges,
             commands: mpsc::channel(COMMANDS),
             login,
+            seed,
             notices,
             bound,
             clock,
@@ -231,6 +241,7 @@ impl App {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
             issuer: self.issuer,
+            seed: self.seed,
             clock: self.clock,
             publisher: self.publisher,
             metrics: self.metrics,
@@ -261,10 +272,19 @@ impl App {
     }
 }
 
-/// The issuer that `config` describes.
+/// The issuer that `config` describes. It asks the pool for a validity only where none is configured.
 fn issuer(config: &Config, clock: &SharedClock) -> Result<CognitoIssuer, tls::Error> {
     let transport = Transport::new(tls::client_config(None, None)?);
-    Ok(CognitoIssuer::new(config.cognito.clone(), transport, Arc::clone(clock)))
+    let credentials = if config.session.validity.is_none() { AwsCredentials::of_this_process() } else { None };
+    let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::clone(clock));
+    Ok(issuer.with_aws_credentials(credentials))
+}
+
+/// What requests see that come before the refresher has begun: what it will begin with.
+fn first_snapshot(config: &Config, login: &str, stored: Result<Option<Box<Session>>, String>, now: Now) -> Snapshot {
+    let state = State::new(config.session.clone(), login.to_owned(), 0);
+    let (state, _) = state.step(now, Event::Loaded(stored));
+    state.snapshot(now)
 }
 
 fn readiness(config: &Config) -> Readiness {

@@ -168,6 +168,8 @@ fn keep(config: &Config, session: &Session, runtime: &runtime::Runtime) -> Resul
     if let Ok(Some(stored)) = store.load(SystemClock.now()) {
         session.generation = stored.generation + 1;
         session.notes.observed = stored.notes.observed.carried();
+        // A credential that has been taken once is not taken again in place of this sign-in.
+        session.notes.seed = stored.notes.seed;
     }
     store.save(&session, &lock)?;
     Ok(())

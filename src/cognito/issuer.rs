@@ -3,9 +3,12 @@
 //! Makes one attempt and keeps no token. What it does keep, for the life of the process, is the key set and the
 //! knowledge that an endpoint does not know `GetTokensFromRefreshToken`.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_lc_rs::hmac;
@@ -19,7 +22,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request};
 
 use super::{
-    Issuer, RefreshApi, RefreshRequest, Settings,
+    AwsCredentials, Issuer, RefreshApi, RefreshRequest, Settings, describe,
     jwks::{KeySet, Keys, NoKeySet},
     sdk::{self, DateWitness, Refused},
     transport::Transport,
@@ -40,6 +43,8 @@ pub struct CognitoIssuer {
     /// Held for moments, never across an `await`.
     keys: Mutex<Keys>,
     lacks_get_tokens: AtomicBool,
+    /// For the one call that only IAM may make.
+    aws_credentials: Option<AwsCredentials>,
 }
 
 /// What a call brought, not verified yet.
@@ -62,6 +67,10 @@ impl Issuer for CognitoIssuer {
             session.without_tokens(now)
         })
     }
+
+    fn refresh_validity(&self) -> BoxFuture<'_, Option<Duration>> {
+        Box::pin(self.ask_validity())
+    }
 }
 
 impl CognitoIssuer {
@@ -75,6 +84,24 @@ impl CognitoIssuer {
             clock,
             keys: Mutex::new(Keys::default()),
             lacks_get_tokens: AtomicBool::new(false),
+            aws_credentials: None,
+        }
+    }
+
+    /// The same, which asks the pool how long refresh tokens live where there are credentials for that.
+    #[must_use]
+    pub fn with_aws_credentials(self, aws_credentials: Option<AwsCredentials>) -> Self {
+        Self { aws_credentials, ..self }
+    }
+
+    async fn ask_validity(&self) -> Option<Duration> {
+        let credentials = self.aws_credentials.as_ref()?;
+        match describe::refresh_validity(&self.settings, self.transport.clone(), credentials).await {
+            Ok(validity) => validity,
+            Err(failure) => {
+                tracing::debug!(%failure, "the pool does not say how long refresh tokens live");
+                None
+            }
         }
     }
 

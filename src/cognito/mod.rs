@@ -9,6 +9,8 @@
 //! made sure of *before* the token is spent. Where a token then names a key that the set lacks and the newer set cannot
 //! be had, the failure carries the new refresh token ([`Failure::Rotated`]).
 
+mod aws_credentials;
+mod describe;
 mod dial;
 #[cfg(test)]
 mod fixtures;
@@ -22,9 +24,12 @@ pub mod jwks;
 pub mod transport;
 pub mod verify;
 
-use futures_util::future::BoxFuture;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, ready};
 use http::Uri;
 
+pub use aws_credentials::AwsCredentials;
 pub use issuer::CognitoIssuer;
 pub use transport::Transport;
 pub use verify::{read_claims, verify_stored};
@@ -92,4 +97,10 @@ pub trait Issuer: Send + Sync {
     /// A session from the store, its tokens verified again with the key set beside them and without a call to anybody.
     /// Where they are not what they must be they count as spent, and only the refresh token may be used.
     fn reverify(&self, session: Session, now: Now) -> Session;
+
+    /// How long the app client's refresh tokens live, where the pool may be asked. One call, and a failure is nobody's
+    /// concern.
+    fn refresh_validity(&self) -> BoxFuture<'_, Option<Duration>> {
+        Box::pin(ready(None))
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use aws_sdk_cognitoidentityprovider::{
     Client, Config,
-    config::{BehaviorVersion, Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{
+        BehaviorVersion, Builder, Credentials, Region, StalledStreamProtectionConfig, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
     error::{ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_runtime_api::{
@@ -27,7 +30,7 @@ use bytes::Bytes;
 use jiff::fmt::rfc2822::DateTimeParser;
 
 use super::{
-    Settings,
+    AwsCredentials, Settings,
     classify::{self, Refusal},
     transport::{Transport, TransportError},
     transport_error::chain,
@@ -39,6 +42,18 @@ use crate::{
 
 /// The SDK's client for `settings`, over `transport`. It makes exactly one attempt, unsigned.
 pub(super) fn client(settings: &Settings, transport: Transport) -> Client {
+    Client::from_conf(config(settings, transport).build())
+}
+
+/// The same, signing where a call wants it (AWS Signature Version 4).
+pub(super) fn signing_client(settings: &Settings, transport: Transport, credentials: &AwsCredentials) -> Client {
+    let session_token = credentials.session_token.as_ref().map(|token| token.expose().to_owned());
+    let secret = credentials.secret_access_key.expose();
+    let credentials = Credentials::new(&credentials.access_key_id, secret, session_token, None, "environment");
+    Client::from_conf(config(settings, transport).credentials_provider(credentials).build())
+}
+
+fn config(settings: &Settings, transport: Transport) -> Builder {
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(settings.region.clone()))
@@ -49,7 +64,7 @@ pub(super) fn client(settings: &Settings, transport: Transport) -> Client {
     if let Some(endpoint) = &settings.endpoint {
         config = config.endpoint_url(endpoint.to_string());
     }
-    Client::from_conf(config.build())
+    config
 }
 
 /// The transport as the SDK wants it.
