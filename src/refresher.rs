@@ -65,6 +65,11 @@ pub enum Command {
     },
     /// The network changed, which may end an outage.
     NetworkChanged,
+    /// Refresh now, whatever the token at hand has left: somebody wants one that lasts longer.
+    Renew {
+        /// Told whether a refresh is under way.
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// The session's owner.
@@ -209,6 +214,10 @@ impl Refresher {
                 self.happen(Event::Reconfigured(settings)).await;
             }
             Command::NetworkChanged => self.happen(Event::Wanted).await,
+            Command::Renew { done } => {
+                self.happen(Event::Wanted).await;
+                let _ = done.send(self.state.is_refreshing());
+            }
         }
     }
 
