@@ -76,6 +76,11 @@ pub enum Command {
         /// The issuer that it describes.
         issuer: Arc<dyn Issuer>,
     },
+    /// Refresh now, whatever the token at hand has left: somebody wants one that lasts longer.
+    Renew {
+        /// Told whether a refresh is under way.
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// The session's owner.
@@ -253,6 +258,10 @@ impl Refresher {
                 self.publisher.reconfigure(current);
                 self.happen(Event::Reconfigured(settings)).await;
                 self.ask_pool();
+            }
+            Command::Renew { done } => {
+                self.happen(Event::Renew).await;
+                let _ = done.send(self.state.is_refreshing());
             }
         }
     }

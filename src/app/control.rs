@@ -15,7 +15,7 @@ use crate::{
         Admin, IssuedToken, Reloaded,
         control::{Control, Fault},
     },
-    clock::SharedClock,
+    clock::{Now, SharedClock, Span},
     cognito::egress::Egress,
     config::Config,
     current::CurrentToken,
@@ -24,9 +24,16 @@ use crate::{
     refresher::Command,
     secret::Secret,
     server,
-    session::TokenKind,
+    session::{
+        TokenKind,
+        schedule::LAST_SECOND,
+        snapshot::{Decision, Gate, Injectable},
+    },
     store::{self, TokenStore},
 };
+
+/// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
+const RENEWAL: Duration = Duration::from_secs(25);
 
 /// Everything that a command may have to change.
 pub(super) struct Controls {
@@ -144,28 +151,76 @@ impl Controls {
         if durable { Ok(()) } else { Err(Fault::Store(format!("{} cannot be written", self.store.location()))) }
     }
 
-    async fn issue(&self, kind: TokenKind) -> Result<IssuedToken, Fault> {
-        let snapshot = self.current.ready(kind).await.map_err(Fault::Refused)?;
-        let token =
-            snapshot.token(kind).ok_or_else(|| Fault::Invalid(format!("there is no {} token", kind.as_str())))?;
+    async fn issue(&self, kind: TokenKind, min_ttl: Option<Duration>) -> Result<IssuedToken, Fault> {
+        let snapshot = self.current.snapshot();
+        // A command is not parked until a sign-in, as a request is: whoever typed it can sign in.
+        if let Decision::Hold(refusal) = snapshot.decide(kind, self.clock.now()) {
+            return Err(Fault::Refused(refusal));
+        }
+        if snapshot.id_token.is_some() && snapshot.token(kind).is_none() {
+            return Err(Fault::Invalid(format!("the session has no {} token", kind.as_str())));
+        }
+        let mut snapshot = self.current.ready(kind).await.map_err(Fault::Refused)?;
+        let mut warning = None;
+        if let Some(min_ttl) = min_ttl
+            && let Some(token) = snapshot.token(kind)
+            && lasts(token, self.clock.now()) < min_ttl
+        {
+            self.renew(kind, token.generation).await?;
+            snapshot = self.current.ready(kind).await.map_err(Fault::Refused)?;
+            warning = snapshot.token(kind).and_then(|token| shortfall(lasts(token, self.clock.now()), min_ttl));
+        }
+        let token = snapshot
+            .token(kind)
+            .ok_or_else(|| Fault::Invalid(format!("the session has no {} token", kind.as_str())))?;
         let times = match kind {
             TokenKind::Id => snapshot.facts.id_token,
             TokenKind::Access => snapshot.facts.access_token,
         };
-        let now = self.clock.now();
         Ok(IssuedToken {
             kind,
             jwt: token.jwt.clone(),
             expires_at: times.map(|times| times.expires_at).unwrap_or_default(),
-            expires_in: token.until.remaining(now),
-            warning: None,
+            expires_in: token.until.remaining(self.clock.now()),
+            warning,
         })
+    }
+
+    /// One refresh: returns once it brought a token newer than `generation`, or has failed.
+    async fn renew(&self, kind: TokenKind, generation: u64) -> Result<(), Fault> {
+        let mut changes = self.current.subscribe();
+        if !self.ask(|done| Command::Renew { done }).await? {
+            return Ok(());
+        }
+        let deadline = tokio::time::Instant::now() + RENEWAL;
+        loop {
+            changes.borrow_and_update();
+            let snapshot = self.current.snapshot();
+            let is_newer = snapshot.token(kind).is_some_and(|token| token.generation > generation);
+            if is_newer || snapshot.gate != Gate::Refreshing {
+                return Ok(());
+            }
+            if !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Ok(());
+            }
+        }
     }
 }
 
+/// How long a token is good, to the second in which it ends.
+fn lasts(token: &Injectable, now: Now) -> Duration {
+    token.until.remaining(now) + LAST_SECOND
+}
+
+/// What to say where `left` is less than `min_ttl` after the one refresh that may be spent on it.
+fn shortfall(left: Duration, min_ttl: Duration) -> Option<String> {
+    let (left, wanted) = (Span(left), Span(min_ttl));
+    (left.0 < min_ttl).then(|| format!("this token ends in {left}, and one that lasts {wanted} could not be had"))
+}
+
 impl Control for Controls {
-    fn token(&self, kind: TokenKind, _min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
-        Box::pin(self.issue(kind))
+    fn token(&self, kind: TokenKind, min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
+        Box::pin(self.issue(kind, min_ttl))
     }
 
     fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>> {

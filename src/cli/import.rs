@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use tokio::runtime;
 
-use super::{Exit, Global, clocks, output, verdict};
+use super::{Exit, Global, clocks, output, running, verdict};
 use crate::{
     admin::client::{Client, ClientError},
     app,
@@ -209,18 +209,14 @@ fn exit_of(error: &Error) -> Exit {
         Error::Input { .. } | Error::NoText { .. } => Exit::Usage,
         Error::Refused(_) => Exit::SignInNeeded,
         Error::Unproved(Failure::Setting { .. }) | Error::OtherSession { .. } | Error::Tls(_) => Exit::Config,
-        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(_) => Exit::TryLater,
         Error::Unproved(Failure::Transient { .. } | Failure::Rotated { .. }) => Exit::Unreachable,
         Error::Load(LoadError::Untrusted(_) | LoadError::Denied { .. })
-        | Error::Save(SaveError::Untrusted(_))
-        | Error::Client(ClientError::Denied { .. }) => Exit::Refused,
+        | Error::Lock(LockError::Untrusted(_))
+        | Error::Save(SaveError::Untrusted(_)) => Exit::Refused,
+        Error::Client(error) => running::exit_of(error),
+        Error::Running(error) => running::exit_of_unknown(error),
         Error::Save(_) => Exit::StoreUnwritable,
-        Error::Read { .. }
-        | Error::Unproved(_)
-        | Error::Load(_)
-        | Error::Running(_)
-        | Error::Client(_)
-        | Error::Record(_)
-        | Error::Runtime(_) => Exit::Other,
+        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(_) => Exit::TryLater,
+        Error::Read { .. } | Error::Unproved(_) | Error::Load(_) | Error::Record(_) | Error::Runtime(_) => Exit::Other,
     }
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod clocks;
+mod completions;
 mod demo;
 mod explain;
 mod fields;
@@ -12,16 +13,27 @@ mod import;
 mod journal;
 pub mod log;
 mod login;
+mod logout;
+mod man;
+mod offline;
 pub mod output;
+mod reload;
 mod run;
+mod running;
 mod status;
+mod token;
+mod unlock;
 mod verdict;
+mod wait;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use self::{check::CheckArgs, demo::DemoArgs, import::ImportArgs, login::LoginArgs, run::RunArgs, status::StatusArgs};
+use self::{
+    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, login::LoginArgs,
+    logout::LogoutArgs, man::ManArgs, run::RunArgs, status::StatusArgs, token::TokenArgs, wait::WaitArgs,
+};
 use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
 
 /// How a command ended, in the numbers that scripts rely on.
@@ -81,6 +93,20 @@ enum Command {
     Status(StatusArgs),
     /// Judge the configuration, without the network
     Check(CheckArgs),
+    /// Print a current token
+    Token(TokenArgs),
+    /// Forget the session
+    Logout(LogoutArgs),
+    /// Wait until the running proxy is ready
+    Wait(WaitArgs),
+    /// Open the idle lock
+    Unlock,
+    /// Make the running proxy read its configuration again
+    Reload,
+    /// Print what a shell needs to complete this program's words
+    Completions(CompletionsArgs),
+    /// Print the manual, or write all of its pages
+    Man(ManArgs),
     /// Show all of it at work against a pool of its own, without an AWS account
     Demo(DemoArgs),
 }
@@ -152,6 +178,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             Command::Import(args) => import::run(&global, &args),
             Command::Status(args) => status::run(&global, &args),
             Command::Check(args) => check::run(&global, &args),
+            Command::Token(args) => token::run(&global, &args),
+            Command::Logout(args) => logout::run(&global, &args),
+            Command::Wait(args) => wait::run(&global, &args),
+            Command::Unlock => unlock::run(&global),
+            Command::Reload => reload::run(&global),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(global.is_styled(), &args),
             Command::Demo(args) => demo::run(&global, &args),
         },
         Err(error) => {
@@ -160,6 +193,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             if error.use_stderr() { Exit::Usage } else { Exit::Ok }
         }
     }
+}
+
+/// The whole command line.
+fn definition() -> clap::Command {
+    Cli::command()
 }
 
 impl Global {

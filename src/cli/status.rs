@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use clap::{Args, ValueEnum};
 use tokio::runtime;
 
-use super::{Exit, Global, clocks, output, verdict};
+use super::{Exit, Global, clocks, output, running, verdict};
 use crate::{
     admin::client::{Client, ClientError},
     app,
@@ -63,10 +63,10 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
         Err(error) => {
             output::error(global.is_styled(), &error.to_string(), None);
             match error {
-                Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. })
-                | Error::Client(ClientError::Denied { .. })
-                | Error::Running(RunningError::Untrusted(_)) => Exit::Refused,
-                Error::Store(_) | Error::Client(_) | Error::Running(_) | Error::Runtime(_) => Exit::Other,
+                Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. }) => Exit::Refused,
+                Error::Running(error) => running::exit_of_unknown(&error),
+                Error::Client(error) => running::exit_of(&error),
+                Error::Store(_) | Error::Runtime(_) => Exit::Other,
             }
         }
     }

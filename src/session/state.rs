@@ -246,6 +246,8 @@ impl State {
             Event::Adopted { session, stored } => self.adopted(now, *session, stored),
             Event::Cleared => self.sign_out("nobody has signed in".into()),
             Event::Wanted => self.wanted(now),
+            Event::Renew if self.phase == Phase::Fresh && !self.is_writing_token() => self.start(now, false),
+            Event::Renew => self.wanted(now),
             Event::Unauthorized { generation, accepted } => self.unauthorized(now, generation, accepted),
             Event::Unlocked => self.unlocked(now),
             Event::Used(at) => self.used(at.min(now.boot)),

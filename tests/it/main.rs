@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod commands;
 mod emulators;
 mod layering;
 mod logs_are_never_fatal;

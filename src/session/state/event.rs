@@ -39,6 +39,8 @@ pub enum Event {
     Cleared,
     /// A request waits for a token, or the network changed.
     Wanted,
+    /// Somebody wants a token that lasts longer than the one at hand (`token --min-ttl`).
+    Renew,
     /// An upstream refused the token of `generation`.
     Unauthorized {
         /// The generation that was refused.

@@ -1,0 +1,123 @@
+//! The running proxy of a profile, as a command reaches it, and what its answers are worth as exit codes.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Exit, Global, output};
+use crate::{
+    admin::client::{Client, ClientError},
+    app,
+    config::Config,
+    store::{self, RunningError},
+};
+
+/// The control socket of the proxy that runs with this profile, or `None` where none runs.
+///
+/// # Errors
+/// Where it cannot be told: most often since the store is somebody else's.
+pub(super) fn client(config: &Config) -> Result<Option<Client>, RunningError> {
+    let store::Settings::File { path } = &config.store;
+    Ok(store::running_pid(path)?.map(|_| Client::new(app::socket_path(config))))
+}
+
+/// A runtime for one command.
+///
+/// # Errors
+/// Where the system refuses one.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Tells the running proxy something that needs one.
+///
+/// # Errors
+/// The code to exit with; what went wrong has been said.
+pub(super) fn tell<T>(global: &Global, deed: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Result<T, Exit> {
+    let config = global.load(Vec::new())?;
+    let said = |title: &str, exit| {
+        output::error(global.is_styled(), title, None);
+        exit
+    };
+    let client = match client(&config) {
+        Ok(Some(client)) => client,
+        Ok(None) => return Err(said(&format!("no proxy of profile {} is running", config.profile), Exit::Other)),
+        Err(error) => return Err(said(&error.to_string(), exit_of_unknown(&error))),
+    };
+    let runtime = runtime().map_err(|error| said(&format!("the system refuses a runtime: {error}"), Exit::Other))?;
+    runtime.block_on(deed(client)).map_err(|error| report(global.is_styled(), &error))
+}
+
+/// Says what went wrong, with the fix that the proxy names.
+pub(super) fn report(styled: bool, error: &ClientError) -> Exit {
+    let fix = match error {
+        ClientError::Refused(problem) => Some(problem.fix.as_str()).filter(|fix| !fix.is_empty()),
+        _ => None,
+    };
+    output::error(styled, &error.to_string(), fix);
+    exit_of(error)
+}
+
+/// The exit code of a call that brought nothing.
+pub(super) fn exit_of(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Denied { .. } => Exit::Refused,
+        ClientError::Timeout { .. } => Exit::TryLater,
+        ClientError::Refused(problem) => exit_of_code(&problem.code),
+        ClientError::NotRunning { .. }
+        | ClientError::Connection { .. }
+        | ClientError::Protocol { .. }
+        | ClientError::Malformed { .. } => Exit::Other,
+    }
+}
+
+/// The exit code for the stable word of a refusal.
+pub(super) fn exit_of_code(code: &str) -> Exit {
+    match code {
+        "login_required" | "session_expired" | "locked" => Exit::SignInNeeded,
+        "refresh_failing" | "overloaded" | "stopping" => Exit::TryLater,
+        "peer_not_allowed" | "cross_site" => Exit::Refused,
+        "configuration" | "other_session" => Exit::Config,
+        "store_failed" => Exit::StoreUnwritable,
+        _ => Exit::Other,
+    }
+}
+
+/// The exit code where it cannot be told whether a proxy runs.
+pub(super) fn exit_of_unknown(error: &RunningError) -> Exit {
+    match error {
+        RunningError::Untrusted(_) => Exit::Refused,
+        RunningError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Refused,
+        RunningError::Io { .. } | RunningError::Unknown { .. } | RunningError::Already { .. } => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::admin::Problem;
+
+    #[test]
+    fn every_refusal_has_its_code() {
+        for (code, exit) in [
+            ("login_required", Exit::SignInNeeded),
+            ("session_expired", Exit::SignInNeeded),
+            ("locked", Exit::SignInNeeded),
+            ("refresh_failing", Exit::TryLater),
+            ("stopping", Exit::TryLater),
+            ("peer_not_allowed", Exit::Refused),
+            ("configuration", Exit::Config),
+            ("other_session", Exit::Config),
+            ("store_failed", Exit::StoreUnwritable),
+            ("bad_request", Exit::Other),
+        ] {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, code, "", "");
+            assert_eq!(exit_of(&ClientError::Refused(problem)), exit, "{code}");
+        }
+        let path = std::path::PathBuf::from("/run/proxy.sock");
+        assert_eq!(exit_of(&ClientError::NotRunning { path: path.clone() }), Exit::Other);
+        assert_eq!(exit_of(&ClientError::Denied { path }), Exit::Refused);
+    }
+}
