@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
 use crate::{
     admin::{self, Admin, Readiness},
-    clock::SharedClock,
-    cognito::{CognitoIssuer, Transport, egress::Egress},
+    clock::{Now, SharedClock},
+    cognito::{CognitoIssuer, Issuer, Transport, egress::Egress},
     config::Config,
     current::{self, CurrentToken, Nudge, Publisher},
     guard,
@@ -32,7 +32,11 @@ use crate::{
     proxy::{Plan, PlanError, Routing},
     refresher::{self, Command, Refresher},
     server::{self, Room},
-    session::{Mode, state::State},
+    session::{
+        Mode,
+        snapshot::Snapshot,
+        state::{Event, State},
+    },
     store::{LoadError, RunningError, RunningLock, TokenStore},
     systemd::Notifier,
     tls, warn,
@@ -114,18 +118,13 @@ impl App {
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
         let running = RunningLock::acquire(record(&config))?;
         let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
-        // A damaged or newer record stays as it is, and requests are told.
-        if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
-            return Err(error.into());
-        }
         let plan = Plan::new(&config.proxy, config.server.body_idle_timeout, &Egress::from_env())?;
         let issuer = Arc::new(issuer(&config, &clock)?);
+        let first = first_snapshot(&config, store.as_ref(), &issuer, clock.now())?;
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
         let bound = listen::bind(&config.listen, owner, passed)?;
         let login = login_command(&config.profile);
-        let state = State::new(config.session.clone(), login.clone(), 0);
-        let first = state.at_rest(Ok(None)).snapshot(clock.now());
         let (publisher, current, nudges) = current::cell(first, config.current, Arc::clone(&clock));
         let guards = Names::of(&bound).guards(&config)?;
         let notices = config.notices.iter().cloned().chain(guards.announcements).collect();
@@ -259,6 +258,25 @@ impl App {
             tracing::warn!("{notice}");
         }
     }
+}
+
+/// What requests find before the refresher has begun: what it will say first, so that nobody who is quick is told that
+/// nobody has signed in. What is due is left to the refresher.
+fn first_snapshot(
+    config: &Config,
+    store: &dyn TokenStore,
+    issuer: &CognitoIssuer,
+    now: Now,
+) -> Result<Snapshot, LoadError> {
+    let stored = match store.load(now) {
+        Ok(stored) => Ok(stored.map(|session| Box::new(issuer.reverify(session, now)))),
+        Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) => return Err(error),
+        // A damaged or newer record stays as it is, and requests are told.
+        Err(error) => Err(error.to_string()),
+    };
+    let state = State::new(config.session.clone(), login_command(&config.profile), 0);
+    let (state, _due) = state.step(now, Event::Loaded(stored));
+    Ok(state.snapshot(now))
 }
 
 /// The issuer that `config` describes.

@@ -12,5 +12,6 @@ mod check;
 mod emulators;
 mod layering;
 mod logs_are_never_fatal;
+mod main_journey;
 mod no_rotated_token_is_lost;
 mod support;
