@@ -14,4 +14,6 @@ mod layering;
 mod logs_are_never_fatal;
 mod main_journey;
 mod no_rotated_token_is_lost;
+mod requests_without_a_token;
 mod support;
+mod waits_for_a_refresh;
