@@ -13,5 +13,8 @@ mod commands;
 mod emulators;
 mod layering;
 mod logs_are_never_fatal;
+mod main_journey;
 mod no_rotated_token_is_lost;
+mod requests_without_a_token;
 mod support;
+mod waits_for_a_refresh;

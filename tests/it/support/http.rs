@@ -4,9 +4,12 @@
 use std::{net::SocketAddr, path::Path};
 
 use bytes::Bytes;
-use http::{Request, Response, header::HOST};
+use http::{
+    Request, Response,
+    header::{CONTENT_TYPE, HOST, TE},
+};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixStream},
@@ -192,6 +195,24 @@ pub(crate) async fn exchange(address: SocketAddr, mut request: Request<Full<Byte
         Response::from_parts(head, body.collect().await.expect("a whole body").to_bytes())
     };
     // The sender is dropped with the exchange, which ends the connection.
+    let (response, _) = timeout(BOUND, async { tokio::join!(exchange, connection) }).await.expect("an answer in time");
+    response
+}
+
+/// POSTs nothing to `path` over HTTP/2 by prior knowledge, as a gRPC client does.
+pub(crate) async fn exchange_h2(address: SocketAddr, path: &str, content_type: &str) -> Response<Bytes> {
+    let request = Request::post(format!("http://{address}{path}"))
+        .header(CONTENT_TYPE, content_type)
+        .header(TE, "trailers")
+        .body(Full::<Bytes>::default())
+        .expect("a request");
+    let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a connection");
+    let exchange = async move {
+        let (head, body) = sender.send_request(request).await.expect("a response").into_parts();
+        Response::from_parts(head, body.collect().await.expect("a whole body").to_bytes())
+    };
     let (response, _) = timeout(BOUND, async { tokio::join!(exchange, connection) }).await.expect("an answer in time");
     response
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod emulators;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod stage;
 pub(crate) mod wait;
