@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{connect::Protocol, pool::Lease};
 use crate::reply;
 
-/// A request body up to this long is kept .
+/// A request body up to this long is kept, for the one replay that a 401 may bring.
 const KEPT: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
