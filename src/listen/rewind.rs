@@ -22,6 +22,11 @@ impl<T> Rewind<T> {
         Self { first, inner }
     }
 
+    /// The stream itself, to look at and not to read from.
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
     /// The stream, and what was put back and not read yet.
     pub fn into_parts(self) -> (Bytes, T) {
         (self.first, self.inner)

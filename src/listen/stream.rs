@@ -8,8 +8,9 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -54,15 +55,15 @@ impl Stream {
         }
     }
 
-    /// Waits for what `interest` names.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        match self {
-            Self::Tcp(stream) => stream.ready(interest).await,
-            Self::Unix(stream) => stream.ready(interest).await,
-        }
+    /// Whether the other end has closed its half, or is gone, even where bytes that it sent are still unread.
+    #[must_use]
+    pub fn is_read_closed(&self) -> bool {
+        // One look, without asking to be woken: whoever wants to know looks again.
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            Self::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
+        };
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 }
 

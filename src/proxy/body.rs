@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -14,10 +14,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::pool::Lease;
+use super::{connect::Protocol, pool::Lease};
 use crate::reply;
 
-/// A request body up to this long is kept (`session.md`, "Upstream 401 with our token").
+/// A request body up to this long is kept, for the one replay that a 401 may bring.
 const KEPT: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -199,6 +199,22 @@ impl Body {
     }
 }
 
+/// The next frame of a body whose connection is driven here. Nobody else fills it, so it needs to wake nobody.
+fn poll_driven(
+    body: &mut Incoming,
+    lease: &mut Lease,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let mut quiet = Context::from_waker(Waker::noop());
+    let frame = lease.before_driving(|| Pin::new(&mut *body).poll_frame(&mut quiet));
+    if frame.is_ready() {
+        return frame;
+    }
+    // That look has told the connection that somebody wants more. Now it reads, and fills the body.
+    let _ = lease.drive(cx);
+    Pin::new(body).poll_frame(&mut quiet)
+}
+
 impl From<reply::Body> for Body {
     fn from(body: reply::Body) -> Self {
         Self(Content::Own(body))
@@ -216,12 +232,10 @@ impl http_body::Body for Body {
                 if let Some(error) = broken.take() {
                     return Poll::Ready(Some(Err(error.into())));
                 }
-                let mut frame = Pin::new(&mut *body).poll_frame(cx);
-                if frame.is_pending() {
-                    // That look has told the connection that somebody wants more. Now it reads, and fills the body.
-                    let _ = lease.drive(cx);
-                    frame = Pin::new(&mut *body).poll_frame(cx);
-                }
+                let frame = match lease.protocol() {
+                    Protocol::H1 => poll_driven(body, lease, cx),
+                    Protocol::H2 => Pin::new(&mut *body).poll_frame(cx),
+                };
                 match frame {
                     // What came before the break is sent before the connection is broken off in turn.
                     Poll::Ready(Some(Err(error))) => {

@@ -1,6 +1,12 @@
 //! Sending a request to its upstream and waiting for the response's head.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use http::{
     Method, Request, Response, StatusCode, Uri, Version,
@@ -116,10 +122,13 @@ async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Pa
     let Some(sending) = lease.send(request) else { return Err(Failure::Malformed(None).into()) };
     let mut sending = pin!(sending);
     let response = std::future::poll_fn(|cx| {
-        use std::{future::Future, task::Poll};
-
         let _ = lease.drive(cx);
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+        let sent = match lease.protocol() {
+            // What was just driven is the only one who can complete this, so a wake-up would be one too many.
+            Protocol::H1 => sending.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+            Protocol::H2 => sending.as_mut().poll(cx),
+        };
+        if let Poll::Ready(sent) = sent {
             return Poll::Ready(sent.map_err(|mut error| {
                 let unsent = error.take_message();
                 Lost { failure: patience.failure(error.into_error()), unsent }

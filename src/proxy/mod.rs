@@ -13,6 +13,7 @@ mod hop;
 mod inject;
 mod plan;
 mod pool;
+mod quiet;
 mod respond;
 mod route;
 mod upgrade;

@@ -162,7 +162,7 @@ impl Target {
         let scheme = if is_tls { "https" } else { "http" };
         let tls = if is_tls { Some(tls(settings, server_name(&bare).ok_or_else(refused)?)?) } else { None };
         let tunnel = match egress.proxy(&settings.url) {
-            Some(proxy) => Some(tunnel(proxy)?),
+            Some(proxy) => Some(tunnel(&proxy)?),
             None => None,
         };
         Ok(Self {
@@ -179,7 +179,7 @@ impl Target {
 }
 
 /// A proxy that is reached by TLS itself is rare, and not supported for upstreams.
-fn tunnel(proxy: egress::Proxy) -> Result<Tunnel, PlanError> {
+fn tunnel(proxy: &egress::Proxy) -> Result<Tunnel, PlanError> {
     let refused = || PlanError::Proxy { host: proxy.uri.host().unwrap_or_default().to_owned() };
     let host = proxy.uri.host().filter(|_| proxy.uri.scheme() == Some(&Scheme::HTTP)).ok_or_else(refused)?;
     Ok(Tunnel {

@@ -32,6 +32,7 @@ use super::{
     failure::Failure,
     h2::{Multiplexed, Stream},
     plan::Target,
+    quiet::Quiet,
 };
 use crate::metrics::Shard;
 
@@ -60,11 +61,14 @@ struct Idle {
     since: Instant,
 }
 
+type Http = http1::Connection<TokioIo<Wire>, RequestBody>;
+
 /// HTTP/1.1 to an upstream: both halves of hyper's client, and a timer that is moved as seldom as can be.
 struct Connection {
-    http: http1::Connection<TokioIo<Wire>, RequestBody>,
+    http: Http,
     sender: http1::SendRequest<RequestBody>,
     timer: Option<Pin<Box<Sleep>>>,
+    quiet: Quiet,
     /// Whether `http` has completed, and must not be polled again.
     is_over: bool,
 }
@@ -150,7 +154,7 @@ impl Pool {
     async fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Result<Lease, Failure> {
         let (sender, http) = http1::handshake(TokioIo::new(wire)).await.map_err(Failure::of)?;
         self.figures.upstream_connections(1, 0);
-        let connection = Connection { http, sender, timer: None, is_over: false };
+        let connection = Connection { http, sender, timer: None, quiet: Quiet::new(), is_over: false };
         Ok(Lease(Kind::Whole { connection: Some(connection), place, is_reused: false }))
     }
 
@@ -309,16 +313,22 @@ impl Connection {
     /// Whether it is alive and has nothing to do. Looks without asking to be woken: nobody waits for an idle one.
     fn is_idle(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        self.drive(&mut cx).is_pending() && self.sender.is_ready()
+        drive(&mut self.http, &mut self.is_over, &mut cx).is_pending() && self.sender.is_ready()
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_over && Pin::new(&mut self.http).poll(cx).is_ready() {
-            // What went wrong, if anything did, the response or its body tells.
-            self.is_over = true;
-        }
-        if self.is_over { Poll::Ready(()) } else { Poll::Pending }
+    /// Drives it on behalf of a task.
+    fn drive_for(&mut self, task: &Waker) -> Poll<()> {
+        let Self { http, quiet, is_over, .. } = self;
+        drive(http, is_over, &mut Context::from_waker(quiet.waker(task)))
     }
+}
+
+fn drive(http: &mut Http, is_over: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
+    if !*is_over && Pin::new(http).poll(cx).is_ready() {
+        // What went wrong, if anything did, the response or its body tells.
+        *is_over = true;
+    }
+    if *is_over { Poll::Ready(()) } else { Poll::Pending }
 }
 
 impl fmt::Debug for Connection {
@@ -358,9 +368,17 @@ impl Lease {
     /// Lets the connection read and write what it can; ready when it is over. One of HTTP/2 has a task for that.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Kind::Whole { connection: Some(connection), .. } => connection.drive(cx),
+            Kind::Whole { connection: Some(connection), .. } => connection.drive_for(cx.waker()),
             Kind::Whole { connection: None, .. } => Poll::Ready(()),
             Kind::Stream { .. } => Poll::Pending,
+        }
+    }
+
+    /// Runs `look` at something that the connection fills, before it is driven, without a wake-up for that.
+    pub(super) fn before_driving<T>(&self, look: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Kind::Whole { connection: Some(connection), .. } => connection.quiet.mute(look),
+            Kind::Whole { connection: None, .. } | Kind::Stream { .. } => look(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     drain::{Live, Phase, Place, Ticket},
     exchange::Exchanges,
     pulse::{Doing, Pulse},
-    wire::Wire,
+    wire::{Wire, into_stream},
 };
 use crate::{
     listen::{Connection, Rewind, Stream},
@@ -165,6 +165,7 @@ where
         async move { Ok::<_, Infallible>(exchanges.answer(request).await) }
     });
     // Timers are ours: hyper's header timeout would also count while a connection is idle.
+    let shared = wire.inner().shared();
     let mut http = conn::http1::Builder::new().auto_date_header(false).serve_connection(wire, service);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));
     let mut is_told = false;
@@ -181,22 +182,31 @@ where
         if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(Ended::Done(result));
         }
-        match expired(pulse, settings, &mut timer, cx) {
-            Some(Doing::Idle(since)) if pulse.is_flushed.get() => Poll::Ready(Ended::Idle(since)),
-            Some(_) => Poll::Ready(Ended::Cut),
-            None => Poll::Pending,
+        loop {
+            return match expired(pulse, settings, &mut timer, cx) {
+                Some(Doing::Idle(since)) if pulse.is_flushed.get() => Poll::Ready(Ended::Idle(since)),
+                Some(Doing::Busy) if !shared.borrow().inner().is_read_closed() => {
+                    pulse.looked();
+                    continue;
+                }
+                Some(_) => Poll::Ready(Ended::Cut),
+                None => Poll::Pending,
+            };
         }
     })
     .await;
     match ended {
         Ended::Cut => After::Ended,
-        Ended::Idle(since) => After::Parked { stream: http.into_parts().io.into_inner().into_parts().1, since },
+        Ended::Idle(since) => {
+            drop(http);
+            into_stream(shared).map_or(After::Ended, |stream| After::Parked { stream, since })
+        }
         Ended::Done(result) => {
             let fault_is_ours = result.as_ref().is_err_and(|error| !error.is_parse());
-            let parts = http.into_parts();
-            let (_, stream) = parts.io.into_inner().into_parts();
+            let first = http.into_parts().read_buf;
+            let Some(stream) = into_stream(shared) else { return After::Ended };
             if pulse.tunnel.borrow().is_some() {
-                After::Upgraded { first: parts.read_buf, stream }
+                After::Upgraded { first, stream }
             } else if fault_is_ours || pulse.is_closed.get() || !(pulse.had_body.get() || result.is_err()) {
                 After::Ended
             } else {

@@ -47,8 +47,7 @@ where
     /// Answers one request.
     pub(super) async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Tracked<B>> {
         let began = Instant::now();
-        let flight = Flight::begin(&self.pulse);
-        self.pulse.had_body.set(!request.body().is_end_stream());
+        let flight = Flight::begin(&self.pulse, !request.body().is_end_stream(), began);
         let access = self.settings.access_log.then(|| (request.method().clone(), request.uri().path().to_owned()));
         let mut response = self.respond(request).await;
         if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {

@@ -16,6 +16,10 @@ use crate::listen::Tunnel;
 /// A connection is parked this long after its last response: its HTTP state is given up, and the socket is kept.
 const PARK_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// A client that leaves while its body is not being read, since its request waits for a token, closes a connection that
+/// nobody reads from. It is looked at this often.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What the connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
@@ -31,6 +35,8 @@ pub(super) enum Doing {
 pub(super) struct Pulse {
     doing: Cell<Doing>,
     in_flight: Cell<usize>,
+    /// When a client whose body is being waited for, or is not wanted yet, is looked at next.
+    look_at: Cell<Option<Instant>>,
     /// Whether all that was written has gone to the kernel.
     pub(super) is_flushed: Cell<bool>,
     /// Whether the client has closed its half.
@@ -47,6 +53,7 @@ impl Pulse {
         Rc::new(Self {
             doing: Cell::new(Doing::Head(Instant::now())),
             in_flight: Cell::new(0),
+            look_at: Cell::new(None),
             is_flushed: Cell::new(true),
             is_closed: Cell::new(false),
             had_body: Cell::new(false),
@@ -65,10 +72,15 @@ impl Pulse {
         }
     }
 
-    /// When something is due: the head must be whole, or the idle connection is parked.
+    /// The client is still there: it is looked at again later.
+    pub(super) fn looked(&self) {
+        self.look_at.set(Some(Instant::now() + LOOK_EVERY));
+    }
+
+    /// When something is due: the head must be whole, the idle connection is parked, or the client is looked at.
     pub(super) fn due(&self, settings: &Settings) -> Option<Instant> {
         match self.doing.get() {
-            Doing::Busy => None,
+            Doing::Busy => self.look_at.get(),
             Doing::Head(since) => Some(since + settings.header_timeout),
             Doing::Idle(since) => Some(since + PARK_AFTER.min(settings.idle_timeout)),
         }
@@ -80,7 +92,9 @@ impl Pulse {
 pub(super) struct Flight(Rc<Pulse>);
 
 impl Flight {
-    pub(super) fn begin(pulse: &Rc<Pulse>) -> Self {
+    pub(super) fn begin(pulse: &Rc<Pulse>, has_body: bool, now: Instant) -> Self {
+        pulse.had_body.set(has_body);
+        pulse.look_at.set(has_body.then(|| now + LOOK_EVERY));
         pulse.in_flight.set(pulse.in_flight.get() + 1);
         pulse.doing.set(Doing::Busy);
         Self(Rc::clone(pulse))

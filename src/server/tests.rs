@@ -1,1 +1,337 @@
+//! Connections from their first byte to their end, on real sockets.
 
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
+
+use http::request::Parts;
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+};
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    guard::{self, Guard, Limiter, Post, Users},
+    listen::{self, Local, Owner, Passed, Peer},
+};
+
+/// Lets everybody in, and remembers who came.
+#[derive(Debug, Default)]
+struct Open(RefCell<Vec<Connection>>);
+
+impl Gate for Open {
+    type Peer = ();
+    type Grant = ();
+
+    fn peer(&self, connection: &Connection) {
+        self.0.borrow_mut().push(connection.clone());
+    }
+
+    fn check(&self, _: &Parts, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
+        Ok(())
+    }
+
+    fn decorate(&self, (): &(), _: &mut HeaderMap) {}
+}
+
+fn limits() -> Settings {
+    Settings {
+        header_timeout: Duration::from_secs(10),
+        first_byte_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        body_idle_timeout: Duration::from_secs(10),
+        max_header_bytes: 64 * 1024,
+        max_connections: 100,
+        drain_timeout: Duration::from_secs(5),
+        access_log: false,
+    }
+}
+
+fn local<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test ends") })
+}
+
+/// Answers with the request's body, or waits for ever at `/wait`.
+async fn echo(request: Request<Incoming>, _: Rc<Connection>) -> Response<reply::Body> {
+    if request.uri().path() == "/wait" {
+        std::future::pending::<()>().await;
+    }
+    let version = format!("{:?} ", request.version());
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    Response::new(reply::Body::from([version.as_bytes(), &body].concat()))
+}
+
+struct Stage {
+    _bound: listen::Bound,
+    _directory: tempfile::TempDir,
+    gate: Rc<Open>,
+    room: Room,
+    shutdown: Shutdown,
+    local: Local,
+}
+
+impl Stage {
+    fn new(limits: Settings) -> Self {
+        Self::at("127.0.0.1:0", limits)
+    }
+
+    fn at(address: &str, limits: Settings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = address.replace("DIRECTORY", directory.path().to_str().expect("text"));
+        let mut bound = bind(&address, &directory);
+        let listeners = start(&mut bound);
+        let (shutdown, drain) = shutdown();
+        let (gate, room) = (Rc::new(Open::default()), Room::default());
+        let server = Server {
+            gate: Rc::clone(&gate),
+            service: Rc::new(echo),
+            settings: Arc::new(ArcSwap::from_pointee(limits)),
+            room: room.clone(),
+            figures: Arc::default(),
+            drain,
+        };
+        tokio::task::spawn_local(server.serve(listeners));
+        let local = bound.proxy[0].local().clone();
+        Self { _bound: bound, _directory: directory, gate, room, shutdown, local }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.expect("it listens")
+    }
+
+    fn address(&self) -> SocketAddr {
+        match &self.local {
+            Local::Tcp(address) => *address,
+            Local::Unix(path) => panic!("{}", path.display()),
+        }
+    }
+}
+
+fn bind(address: &str, directory: &tempfile::TempDir) -> listen::Bound {
+    let settings = listen::Settings {
+        proxy: vec![address.parse().expect("an address")],
+        proxy_is_default: false,
+        admin: None,
+        admin_is_default: false,
+        allow_remote: false,
+    };
+    let owner = Owner { runtime_dir: directory.path(), profile: "test" };
+    listen::bind(&settings, owner, Passed::none()).expect("free")
+}
+
+fn start(bound: &mut listen::Bound) -> Vec<Listener> {
+    let listeners = bound.proxy[0].listeners(1).expect("one");
+    listeners.into_iter().map(|listener| listener.start().expect("a runtime")).collect()
+}
+
+async fn rest(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    drop(stream.read_to_end(&mut bytes).await);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads until `end` has come.
+async fn until(stream: &mut TcpStream, end: &str) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(end.as_bytes()) {
+        assert_ne!(stream.read_buf(&mut bytes).await.expect("open"), 0, "{}", String::from_utf8_lossy(&bytes));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn connections_that_say_nothing_or_too_little_end_without_a_word() {
+    local(async {
+        let short = Duration::from_millis(30);
+        for (said, limits) in [
+            ("", Settings { first_byte_timeout: short, ..limits() }),
+            ("GET / HT", Settings { header_timeout: short, ..limits() }),
+            ("P", Settings { header_timeout: short, ..limits() }),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n", Settings { header_timeout: short, ..limits() }),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: ", Settings { header_timeout: short, ..limits() }),
+        ] {
+            let stage = Stage::new(limits);
+            let mut client = stage.connect().await;
+            client.write_all(said.as_bytes()).await.expect("written");
+            assert_eq!(rest(&mut client).await, "", "{said:?}");
+        }
+    });
+}
+
+#[test]
+fn an_idle_connection_is_parked_and_goes_on_until_its_time_is_up() {
+    local(async {
+        // Longer than it takes to be parked, so that the second request finds a parked connection.
+        let stage = Stage::new(Settings { idle_timeout: Duration::from_millis(1800), ..limits() });
+        let mut client = stage.connect().await;
+        for turn in 0..2 {
+            client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await.expect("written");
+            assert!(until(&mut client, "HTTP/1.1 hi").await.starts_with("HTTP/1.1 200"), "turn {turn}");
+            if turn == 0 {
+                tokio::time::sleep(Duration::from_millis(1300)).await;
+            }
+        }
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(stage.gate.0.borrow().len(), 1, "who connects is looked up once");
+    });
+}
+
+#[test]
+fn a_slow_second_head_has_the_heads_time_and_not_the_idle_time() {
+    local(async {
+        let stage = Stage::new(Settings { header_timeout: Duration::from_millis(50), ..limits() });
+        let mut client = stage.connect().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        until(&mut client, "HTTP/1.1 ").await;
+        client.write_all(b"GET / HT").await.expect("written");
+        assert_eq!(rest(&mut client).await, "");
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    local(async {
+        let stage = Stage::new(limits());
+        let mut client = stage.connect().await;
+        let request =
+            |text: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        let all = [request("one"), request("two"), request("last")].concat();
+        client.write_all(all.as_bytes()).await.expect("written");
+        let replies = until(&mut client, "last").await;
+        let order: Vec<usize> = ["one", "two", "last"].iter().map(|text| replies.find(text).expect("there")).collect();
+        assert!(order.is_sorted(), "{replies}");
+    });
+}
+
+#[test]
+fn http_1_0_is_served_and_closed_unless_it_asks_otherwise() {
+    local(async {
+        let stage = Stage::new(limits());
+        let mut client = stage.connect().await;
+        client.write_all(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").await.expect("written");
+        let reply = rest(&mut client).await;
+        assert!(reply.starts_with("HTTP/1.0 200") && reply.ends_with("HTTP/1.0 "), "{reply}");
+        let mut client = stage.connect().await;
+        for _ in 0..2 {
+            let request = b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi";
+            client.write_all(request).await.expect("written");
+            until(&mut client, "HTTP/1.0 hi").await;
+        }
+    });
+}
+
+#[test]
+fn one_connection_too_many_is_told_so() {
+    local(async {
+        let stage = Stage::new(Settings { max_connections: 1, ..limits() });
+        let mut seated = stage.connect().await;
+        seated.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        until(&mut seated, "HTTP/1.1 ").await;
+        let mut standing = stage.connect().await;
+        standing.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        let reply = rest(&mut standing).await;
+        assert!(reply.starts_with("HTTP/1.1 503 ") && reply.contains("overloaded"), "{reply}");
+        drop(seated);
+        while stage.room.taken() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut next = stage.connect().await;
+        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        assert!(until(&mut next, "HTTP/1.1 ").await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn a_client_that_leaves_with_its_body_unread_is_noticed() {
+    local(async {
+        let stage = Stage::new(limits());
+        let mut client = stage.connect().await;
+        client.write_all(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nsome").await.expect("written");
+        while stage.gate.0.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        while stage.room.taken() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
+fn a_unix_socket_serves_and_knows_its_peer() {
+    local(async {
+        let stage = Stage::at("unix:DIRECTORY/p.sock", limits());
+        let Local::Unix(path) = &stage.local else { panic!("a path") };
+        let mut client = UnixStream::connect(path).await.expect("it listens");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("written");
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 200"));
+        let uid = rustix::process::getuid().as_raw();
+        let came = stage.gate.0.borrow();
+        assert!(matches!(came[0].peer, Peer::Unix { uid: found, .. } if found == uid), "{came:?}");
+    });
+}
+
+#[test]
+fn closing_ends_what_draining_would_wait_for() {
+    local(async {
+        let stage = Stage::new(limits());
+        let mut client = stage.connect().await;
+        client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        while stage.gate.0.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stage.shutdown.begin();
+        stage.shutdown.close();
+        assert_eq!(rest(&mut client).await, "");
+    });
+}
+
+#[test]
+fn the_guard_stands_before_the_service() {
+    local(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut bound = bind("127.0.0.1:0", &directory);
+        let listeners = start(&mut bound);
+        let Local::Tcp(address) = *bound.proxy[0].local() else { panic!("TCP") };
+        let settings = guard::Settings {
+            hosts: Vec::new(),
+            origins: vec![guard::Origin::parse("http://localhost:3000").expect("an origin")],
+            users: vec![guard::UserSpec::parse("self").expect("a user")],
+            client_key: None,
+            require_header: None,
+        };
+        let users = Users::resolve(&settings.users).expect("ourselves");
+        let guard = Guard::new(Post::Proxy, &settings, users, Vec::new());
+        let (_shutdown, drain) = shutdown();
+        let server = Server {
+            gate: Rc::new(Guarded::new(
+                Arc::new(ArcSwap::from_pointee(guard)),
+                Arc::new(Limiter::default()),
+                Arc::new(SystemClock),
+            )),
+            service: Rc::new(echo),
+            settings: Arc::new(ArcSwap::from_pointee(limits())),
+            room: Room::default(),
+            figures: Arc::default(),
+            drain,
+        };
+        tokio::task::spawn_local(server.serve(listeners));
+        let ask = async |headers: &str| {
+            let mut client = TcpStream::connect(address).await.expect("it listens");
+            let request = format!("GET / HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+            client.write_all(request.as_bytes()).await.expect("written");
+            rest(&mut client).await
+        };
+        let plain = ask("Host: localhost\r\n").await;
+        assert!(plain.starts_with("HTTP/1.1 200"), "{plain}");
+        let foreign = ask("Host: evil.example\r\n").await;
+        assert!(foreign.starts_with("HTTP/1.1 403") && foreign.contains("host_not_allowed"), "{foreign}");
+        let page = ask("Host: localhost\r\nOrigin: http://localhost:3000\r\n").await;
+        assert!(page.contains("access-control-allow-origin: http://localhost:3000\r\n"), "{page}");
+    });
+}

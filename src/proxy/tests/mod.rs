@@ -1,6 +1,8 @@
 //! What goes up and what comes down, on real sockets.
 
+mod faults;
 mod http1;
 mod http2;
 mod stage;
+mod tls;
 mod token;

@@ -167,6 +167,11 @@ impl Stage {
     }
 
     pub(super) fn with(settings: &Settings, limits: server::Settings) -> Self {
+        let plan = Plan::new(settings, limits.body_idle_timeout, &egress()).expect("a plan");
+        Self::following(plan, limits)
+    }
+
+    pub(super) fn following(plan: Plan, limits: server::Settings) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listening = listen::Settings {
             proxy: vec!["127.0.0.1:0".parse().expect("an address")],
@@ -186,7 +191,7 @@ impl Stage {
             current::cell(signed_in("eyJ.first", 1, &clock), waits, Arc::new(clock.clone()));
         let metrics = Metrics::default();
         let figures = metrics.shard();
-        let routing = Routing::new(Plan::new(settings, limits.body_idle_timeout, &egress()).expect("a plan"));
+        let routing = Routing::new(plan);
         let proxy = Proxy::new(Arc::clone(&routing), current.clone(), Arc::clone(&figures), pseudonym());
         let (shutdown, drain) = server::shutdown();
         let server = Server {
