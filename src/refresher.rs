@@ -65,6 +65,11 @@ pub enum Command {
         /// Told when it is open.
         done: oneshot::Sender<()>,
     },
+    /// Say that the loop turns.
+    Ping {
+        /// Told at once.
+        done: oneshot::Sender<()>,
+    },
     /// The store's file was changed, perhaps by another process.
     StoreChanged,
     /// The configuration was read again.
@@ -248,6 +253,7 @@ impl Refresher {
                 self.happen(Event::Unlocked).await;
                 let _ = done.send(());
             }
+            Command::Ping { done } => drop(done.send(())),
             Command::StoreChanged => {
                 if let Some(session) = self.custody.load().await {
                     self.happen(Event::Adopted { session, stored: true }).await;

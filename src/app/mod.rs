@@ -6,6 +6,7 @@
 
 mod control;
 mod gate;
+mod manager;
 mod seed;
 mod vitals;
 mod workers;
@@ -110,7 +111,7 @@ pub struct App {
     seed: Option<Seed>,
     /// What a person should know at every start.
     notices: Vec<String>,
-    _running: RunningLock,
+    running: RunningLock,
 }
 
 impl App {
@@ -156,7 +157,7 @@ impl App {
             bound,
             clock,
             config,
-            _running: running,
+            running,
         })
     }
 
@@ -206,10 +207,10 @@ impl App {
         let heralds = tokio::spawn(warn::run(heard, Arc::clone(&self.clock)));
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
-        let current = self.current.clone();
+        let (current, commands) = (self.current.clone(), self.commands.0.clone());
         let served = serve_admin(&mut self, admin, &drain)?;
-        // The sockets' claims hold, and their paths stay, until the last request is done.
-        let (refresher, _bound) = self.refresher(warnings);
+        // This profile is ours, the sockets' claims hold and their paths stay until the last request is done.
+        let (refresher, _place) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
@@ -217,6 +218,7 @@ impl App {
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("stopping"),
             () = controls.hangups() => {}
+            () = manager::keep_told(&notifier, &current, &commands, &health) => {}
         }
         notifier.stopping("draining");
         health.stop();
@@ -236,7 +238,7 @@ impl App {
     }
 
     /// The refresher, made of what belongs to it, and what has to outlive it.
-    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, Bound) {
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, (Bound, RunningLock)) {
         let refresher = Refresher::new(refresher::Parts {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
@@ -249,7 +251,7 @@ impl App {
             nudges: self.nudges,
             commands: self.commands.1,
         });
-        (refresher, self.bound)
+        (refresher, (self.bound, self.running))
     }
 
     /// One line about what is served, and one about each thing that a person should know at every start.
