@@ -211,7 +211,7 @@ impl Refresh<'_> {
         let warned = state.session().and_then(|session| session.notes.warned);
         let mut state = state;
         if !state.is_refreshing() {
-            state = state.step(now, Event::Wanted).0;
+            state = state.step(now, Event::Renew).0;
         }
         loop {
             let Some(session) = state.session().filter(|_| state.is_refreshing()) else { return Ok((state, None)) };
