@@ -12,4 +12,5 @@ mod check;
 mod emulators;
 mod layering;
 mod no_rotated_token_is_lost;
+mod outages_heal_by_themselves;
 mod support;

@@ -5,4 +5,7 @@ pub(crate) mod emulators;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod relay;
+pub(crate) mod shell;
+pub(crate) mod stage;
 pub(crate) mod wait;
