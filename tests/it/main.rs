@@ -12,5 +12,7 @@ mod check;
 mod emulators;
 mod layering;
 mod no_rotated_token_is_lost;
+mod nothing_is_used_before_it_is_durable;
 mod outages_heal_by_themselves;
+mod seeds_and_pool_settings;
 mod support;
