@@ -6,5 +6,7 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod relay;
+pub(crate) mod shell;
 pub(crate) mod stage;
 pub(crate) mod wait;

@@ -1,0 +1,134 @@
+//! What is told to the refresher from outside: a seed, the validity that the pool states, a change of the store.
+
+use std::time::Duration;
+
+use cognito_proxy::{
+    cognito::AwsCredentials,
+    devpool::{AppClient, DescribeAccess, Operation, Settings, Validity},
+    refresher::{Fingerprint, Seed},
+    secret::Secret,
+    session::{Basis, Origin, Session, status::StateName},
+    tls,
+};
+
+use crate::support::shell::Shell;
+
+const DAY: u64 = 86_400;
+
+fn seed(shell: &Shell, refresh_token: &Secret) -> Seed {
+    Seed {
+        refresh_token: refresh_token.clone(),
+        device: None,
+        user_pool_id: shell.settings.user_pool_id.clone(),
+        client_id: shell.settings.client_id.clone(),
+        fingerprint: Fingerprint::of(refresh_token),
+    }
+}
+
+#[tokio::test]
+async fn a_seed_becomes_a_session_and_serves_once() {
+    let shell = Shell::rotating(0).await;
+    let tokens = shell.sign_in();
+    let seed = seed(&shell, &tokens.refresh_token);
+    let running = shell.start_with(shell.issuer(), shell.store(), Some(seed.clone()));
+    running
+        .until("a session", |snapshot| snapshot.facts.identity.as_ref().is_some_and(|who| who.username == "alice"))
+        .await;
+    assert!(running.is_injecting());
+    running.stop().await;
+    let stored = shell.stored().expect("stored");
+    assert_eq!((stored.origin, stored.notes.seed.as_deref()), (Origin::Credential, Some(seed.fingerprint.as_str())));
+    assert_ne!(stored.refresh_token, tokens.refresh_token);
+
+    // The credential is spent. A restart takes what came of it and asks nobody.
+    let calls = shell.pool.calls().refreshes();
+    let running = shell.start_with(shell.issuer(), shell.store(), Some(seed.clone()));
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    assert_eq!(shell.pool.calls().refreshes(), calls);
+    // Nor does it come back after a sign-in.
+    let login = Session { origin: Origin::Login, ..shell.session().await };
+    assert!(running.adopt(login).await);
+    running.stop().await;
+    let running = shell.start_with(shell.issuer(), shell.store(), Some(seed));
+    running.until("the sign-in", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    running.stop().await;
+    assert_eq!(shell.stored().map(|stored| stored.origin), Some(Origin::Login));
+}
+
+#[tokio::test]
+async fn a_seed_that_is_no_good_leaves_what_is_stored() {
+    let shell = Shell::rotating(0).await;
+    let session = shell.signed_in().await;
+    let bad = seed(&shell, &Secret::from("eyJjdHki.not.a.token"));
+    let running = shell.start_with(shell.issuer(), shell.store(), Some(bad));
+    running.until("the first refusal", |snapshot| snapshot.facts.consecutive_failures == 1).await;
+    for failures in 2..=3 {
+        shell.pass(20);
+        running.until("another", |snapshot| snapshot.facts.consecutive_failures == failures).await;
+    }
+    running.until("the verdict", |snapshot| snapshot.facts.state == StateName::SessionEnded).await;
+    running.stop().await;
+    let stored = shell.stored().expect("kept");
+    assert_eq!((stored.refresh_token, stored.generation), (session.refresh_token, session.generation));
+    // Without the seed everything is as it was.
+    let running = shell.start();
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_seed_outlasts_an_outage_at_the_start() {
+    let shell = Shell::rotating(0).await;
+    let tokens = shell.sign_in();
+    shell.pool.go_offline().await;
+    let running = shell.start_with(shell.issuer(), shell.store(), Some(seed(&shell, &tokens.refresh_token)));
+    running.until("a failure", |snapshot| snapshot.facts.consecutive_failures == 1).await;
+    shell.pool.go_online().await.expect("its port is free");
+    shell.pass(60);
+    running.generation(2).await;
+    running.stop().await;
+}
+
+/// The basis that is shown after a while in which the pool could be asked.
+async fn basis(access: DescribeAccess, credentials: bool, configured: Option<Duration>) -> (Basis, u64) {
+    let validity = Validity { refresh: Duration::from_secs(7 * DAY), ..Validity::default() };
+    let mut shell = Shell::of(AppClient::public(Settings::CLIENT).with_validity(validity)).await;
+    shell.pool.change_rules(|rules| rules.describe = access);
+    shell.settings.validity = configured;
+    shell.signed_in().await;
+    let trust = tls::client_config(None, None).expect("a trust store");
+    let credentials = credentials.then(|| AwsCredentials {
+        access_key_id: "AKIDEXAMPLE".into(),
+        secret_access_key: Secret::from("secret"),
+        session_token: Some(Secret::from("session")),
+    });
+    let issuer = shell.cognito_at(&shell.pool.endpoint(), trust).with_aws_credentials(credentials.clone());
+    let running = shell.start_with(std::sync::Arc::new(issuer), shell.store(), None);
+    running.generation(1).await;
+    if credentials.is_some() {
+        shell.pool.wait_for(|calls| calls.count(|call| call.operation == Operation::DescribeUserPoolClient) == 1).await;
+    }
+    if (access, configured) == (DescribeAccess::Granted, None) && credentials.is_some() {
+        running.until("the pool's word", |snapshot| snapshot.facts.refresh_token.basis == Basis::PoolSetting).await;
+    }
+    // Whatever was said has been heard once the next refresh is over.
+    shell.pass(3320);
+    running.generation(2).await;
+    let snapshot = running.current.snapshot();
+    running.stop().await;
+    let calls = shell.pool.calls().count(|call| call.operation == Operation::DescribeUserPoolClient);
+    (snapshot.facts.refresh_token.basis, calls as u64)
+}
+
+#[tokio::test]
+async fn the_pool_is_asked_once_where_there_are_credentials_and_its_refusal_is_nobodys_concern() {
+    let week = Some(Duration::from_secs(7 * DAY));
+    for (access, credentials, configured, expected) in [
+        (DescribeAccess::Granted, true, None, (Basis::PoolSetting, 1)),
+        (DescribeAccess::Denied, true, None, (Basis::Assumed, 1)),
+        (DescribeAccess::Granted, false, None, (Basis::Assumed, 0)),
+        (DescribeAccess::Granted, true, week, (Basis::Configured, 1)),
+    ] {
+        assert_eq!(basis(access, credentials, configured).await, expected, "{access:?} {credentials} {configured:?}");
+    }
+}
