@@ -110,7 +110,7 @@ pub struct App {
     seed: Option<Seed>,
     /// What a person should know at every start.
     notices: Vec<String>,
-    _running: RunningLock,
+    running: RunningLock,
 }
 
 impl App {
@@ -156,7 +156,7 @@ impl App {
             bound,
             clock,
             config,
-            _running: running,
+            running,
         })
     }
 
@@ -208,8 +208,9 @@ impl App {
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let current = self.current.clone();
         let served = serve_admin(&mut self, admin, &drain)?;
-        // The sockets' claims hold, and their paths stay, until the last request is done.
-        let (refresher, _bound) = self.refresher(warnings);
+        // The sockets' claims hold, and their paths stay, until the last request is done; nobody else runs this profile
+        // until then.
+        let (refresher, _kept) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
@@ -236,7 +237,7 @@ impl App {
     }
 
     /// The refresher, made of what belongs to it, and what has to outlive it.
-    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, Bound) {
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, (Bound, RunningLock)) {
         let refresher = Refresher::new(refresher::Parts {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
@@ -249,7 +250,7 @@ impl App {
             nudges: self.nudges,
             commands: self.commands.1,
         });
-        (refresher, self.bound)
+        (refresher, (self.bound, self.running))
     }
 
     /// One line about what is served, and one about each thing that a person should know at every start.
