@@ -254,3 +254,19 @@ async fn the_manual_and_completions_need_no_configuration() {
         assert!(pages.join(page).is_file(), "{page}");
     }
 }
+
+#[tokio::test]
+async fn a_second_proxy_of_a_profile_is_refused_for_as_long_as_the_first_one_runs() {
+    let pool = pool().await;
+    let home = signed_in(&pool).await;
+    let mut proxy = home.serve_with(&[]).await;
+    proxy.ready().await;
+    let second = home.run(&["run"]).await;
+    exits(&second, 1);
+    assert!(second.stderr.contains("process "), "{}", second.stderr);
+    // Nor does a command take the store for its own.
+    let tokens = pool.sign_in(Settings::USER, Settings::CLIENT).expect("a sign-in").to_import_json();
+    let adopted = home.run_with_input(&["import", "-"], &tokens).await;
+    assert!(adopted.stderr.contains("the running proxy has adopted the session"));
+    exits(&proxy.stop().await, 0);
+}
