@@ -10,10 +10,13 @@
 
 mod check;
 mod emulators;
+mod import_and_status;
 mod layering;
 mod logs_are_never_fatal;
 mod main_journey;
+mod never_logs_tokens;
 mod no_rotated_token_is_lost;
 mod requests_without_a_token;
 mod support;
+mod survives_restart;
 mod waits_for_a_refresh;
