@@ -20,3 +20,4 @@ mod requests_without_a_token;
 mod support;
 mod survives_restart;
 mod waits_for_a_refresh;
+mod warns_once;
