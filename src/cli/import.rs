@@ -18,9 +18,9 @@ use crate::{
     cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
     config::Config,
     secret::Secret,
-    session::{Failure, Grant, Origin, Session, state::State, status::Report},
+    session::{Failure, Grant, LastRefresh, Origin, Outcome, Session, state::State, status::Report},
     signin::{self, import::Imported},
-    store::{self, LoadError, LockError, RunningError, SaveError},
+    store::{self, LoadError, Lock, LockError, RunningError, SaveError, TokenStore},
     tls,
 };
 
@@ -104,12 +104,15 @@ fn import(config: &Config, args: &ImportArgs) -> Result<Report, Error> {
     if imported.is_shared_with_browser {
         tracing::warn!("this token is shared with a browser: where it rotates, whoever refreshes second is signed out");
     }
+    // Before a token is spent that rotates: what it brings must have a place.
+    let place = Place::take(config)?;
     not_over_another(config)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     let grant = runtime.block_on(prove(config, &imported))?;
     let origin = Origin::Import;
-    let session = Session::begun(grant, imported.refresh_token, origin, imported.device, &config.session);
-    keep(config, &session, &runtime)?;
+    let mut session = Session::begun(grant, imported.refresh_token, origin, imported.device, &config.session);
+    session.notes.last_refresh = Some(LastRefresh { at: SystemClock.now().wall, outcome: Outcome::Ok, error: None });
+    place.keep(config, &session, &runtime)?;
     let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
     let now = SystemClock.now();
     Ok(state.at_rest(Ok(Some(Box::new(session)))).snapshot(now).facts.report(now, 0))
@@ -153,17 +156,40 @@ pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant,
     })
 }
 
-/// Hands the session to the running proxy, which alone writes its store; without one writes it.
-fn keep(config: &Config, session: &Session, runtime: &runtime::Runtime) -> Result<(), Error> {
-    if store::running_pid(record(config))?.is_some() {
-        let client = Client::new(app::socket_path(config));
-        runtime.block_on(client.adopt(&store::to_record(session)?))?;
-        output::to_stderr("the running proxy has adopted the session");
-        return Ok(());
+/// Who writes the session.
+enum Place {
+    /// The running proxy, which alone writes its store.
+    Proxy,
+    /// This command, under the store's lock.
+    Store(Box<dyn TokenStore>, Lock),
+}
+
+impl Place {
+    fn take(config: &Config) -> Result<Self, Error> {
+        if store::running_pid(record(config))?.is_some() {
+            return Ok(Self::Proxy);
+        }
+        let store = config.store.open();
+        let lock = store.lock(LOCK_WAIT)?;
+        Ok(Self::Store(store, lock))
     }
-    let store = config.store.open();
-    let lock = store.lock(LOCK_WAIT)?;
-    let mut session = session.clone();
+
+    fn keep(self, config: &Config, session: &Session, runtime: &runtime::Runtime) -> Result<(), Error> {
+        let now_runs = store::running_pid(record(config))?.is_some();
+        match self {
+            Self::Store(store, lock) if !now_runs => write(store.as_ref(), session.clone(), &lock),
+            // A proxy that has started meanwhile wants the lock, which this has given back here.
+            Self::Store(..) | Self::Proxy => {
+                let client = Client::new(app::socket_path(config));
+                runtime.block_on(client.adopt(&store::to_record(session)?))?;
+                output::to_stderr("the running proxy has adopted the session");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write(store: &dyn TokenStore, mut session: Session, lock: &Lock) -> Result<(), Error> {
     // A damaged record is moved aside by the write.
     if let Ok(Some(stored)) = store.load(SystemClock.now()) {
         session.generation = stored.generation + 1;
@@ -171,7 +197,7 @@ fn keep(config: &Config, session: &Session, runtime: &runtime::Runtime) -> Resul
         // A credential that has been taken once is not taken again in place of this sign-in.
         session.notes.seed = stored.notes.seed;
     }
-    store.save(&session, &lock)?;
+    store.save(&session, lock)?;
     Ok(())
 }
 
@@ -209,14 +235,17 @@ fn exit_of(error: &Error) -> Exit {
         Error::Input { .. } | Error::NoText { .. } => Exit::Usage,
         Error::Refused(_) => Exit::SignInNeeded,
         Error::Unproved(Failure::Setting { .. }) | Error::OtherSession { .. } | Error::Tls(_) => Exit::Config,
+        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(LockError::Held { .. }) => Exit::TryLater,
         Error::Unproved(Failure::Transient { .. } | Failure::Rotated { .. }) => Exit::Unreachable,
         Error::Load(LoadError::Untrusted(_) | LoadError::Denied { .. })
         | Error::Lock(LockError::Untrusted(_))
         | Error::Save(SaveError::Untrusted(_)) => Exit::Refused,
+        // Where not even a lock can be made, no record can.
+        Error::Save(_) | Error::Lock(LockError::Io { .. }) | Error::Running(RunningError::Io { .. }) => {
+            Exit::StoreUnwritable
+        }
         Error::Client(error) => running::exit_of(error),
         Error::Running(error) => running::exit_of_unknown(error),
-        Error::Save(_) => Exit::StoreUnwritable,
-        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(_) => Exit::TryLater,
         Error::Read { .. } | Error::Unproved(_) | Error::Load(_) | Error::Record(_) | Error::Runtime(_) => Exit::Other,
     }
 }

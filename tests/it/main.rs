@@ -11,13 +11,17 @@
 mod check;
 mod commands;
 mod emulators;
+mod import_and_status;
 mod layering;
 mod logs_are_never_fatal;
 mod main_journey;
+mod never_logs_tokens;
 mod no_rotated_token_is_lost;
 mod nothing_is_used_before_it_is_durable;
 mod outages_heal_by_themselves;
 mod requests_without_a_token;
 mod seeds_and_pool_settings;
 mod support;
+mod survives_restart;
 mod waits_for_a_refresh;
+mod warns_once;

@@ -182,6 +182,11 @@ impl Proxy {
         self.running().error_line(message, of).await
     }
 
+    /// Waits for a line of its log, in whichever format, that holds this text.
+    pub(crate) async fn printed_line(&mut self, text: &str) -> String {
+        self.running().error_line(text, |line| line.contains(text).then(|| line.to_owned())).await
+    }
+
     /// Sends a signal, such as HUP.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.running().signal(signal);
@@ -216,15 +221,23 @@ pub(crate) fn holds_no_token(text: &str) {
     assert!(leak.is_none(), "a token in the output: {}", leak.unwrap_or_default());
 }
 
-/// The addresses in the log line `listening`, written as JSON.
+/// The addresses in the log line `listening`, written as JSON or for people.
 fn listening(line: &str) -> Option<(Vec<SocketAddr>, Option<SocketAddr>)> {
-    let event: Value = serde_json::from_str(line).ok()?;
-    if field(&event, "message") != Some("listening") {
-        return None;
-    }
-    let addresses = field(&event, "proxy")?.split([',', ' ']).filter_map(|address| address.parse().ok()).collect();
-    let admin = field(&event, "admin").and_then(|address| address.parse().ok());
-    Some((addresses, admin))
+    let (proxy, admin) = match serde_json::from_str::<Value>(line) {
+        Ok(event) if field(&event, "message") == Some("listening") => {
+            (field(&event, "proxy")?.to_owned(), field(&event, "admin").map(str::to_owned))
+        }
+        Ok(_) => return None,
+        Err(_) => {
+            let fields = line.split_once("INFO  listening ")?.1;
+            let value = |name: &str| {
+                fields.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+            };
+            (value("proxy")?, value("admin"))
+        }
+    };
+    let addresses = proxy.split([',', ' ']).filter_map(|address| address.parse().ok()).collect();
+    Some((addresses, admin.and_then(|address| address.parse().ok())))
 }
 
 /// A field of a log event: beside the message, or in an object of fields.
@@ -262,7 +275,9 @@ mod tests {
         assert_eq!(admin, "127.0.0.1:8901".parse().ok());
         assert_eq!(listening(LISTENING), Some((vec![SocketAddr::from(([127, 0, 0, 1], 1))], None)));
         assert_eq!(listening(r#"{"message":"refreshed","proxy":"127.0.0.1:1"}"#), None);
-        assert_eq!(listening("INFO listening proxy=127.0.0.1:1"), None);
+        let pretty = listening("INFO  listening proxy=127.0.0.1:1 admin=127.0.0.1:2 upstream=http://x token=id");
+        assert_eq!(pretty, Some((vec![SocketAddr::from(([127, 0, 0, 1], 1))], "127.0.0.1:2".parse().ok())));
+        assert_eq!(listening("INFO  refreshed proxy=127.0.0.1:1"), None);
     }
 
     #[tokio::test]

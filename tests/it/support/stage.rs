@@ -93,6 +93,13 @@ impl Stage {
         self.home.serve_with(&[]).await
     }
 
+    /// The refresh token in the store.
+    pub(crate) fn stored_refresh_token(&self) -> String {
+        let record = std::fs::read(self.home.store()).expect("a record in the store");
+        let record: Value = serde_json::from_slice(&record).expect("JSON");
+        record["session"]["refresh_token"].as_str().expect("a refresh token").to_owned()
+    }
+
     /// How many refreshes the pool has been asked for.
     pub(crate) fn refreshes(&self) -> u64 {
         self.pool.calls().refreshes()
