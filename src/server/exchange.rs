@@ -78,7 +78,7 @@ where
             Err(denied) => match *denied {
                 Denied::Answered(response) => response.map(B::from),
                 Denied::Refused { refusal, grant } => {
-                    let mut response = self.refuse(&refusal, form);
+                    let mut response = reply::respond(&refusal, form).map(B::from);
                     if let Some(grant) = grant {
                         self.server.gate.decorate(&grant, response.headers_mut());
                     }

@@ -6,7 +6,6 @@
 mod connection;
 mod drain;
 mod exchange;
-mod guarded;
 mod pulse;
 mod wire;
 
@@ -24,13 +23,10 @@ use crate::{
     reply::{self, Refusal},
 };
 
+pub use self::drain::{Drain, Room, Shutdown, shutdown};
 use self::{
     connection::serve_connection,
     drain::{Live, Phase},
-};
-pub use self::{
-    drain::{Drain, Room, Shutdown, shutdown},
-    guarded::Guarded,
 };
 
 /// How long accepting pauses at first when the process is out of descriptors, and at most.
@@ -57,7 +53,7 @@ pub struct Settings {
     pub access_log: bool,
 }
 
-/// Who may come in.
+/// Who may come in. A gate counts and logs what it denies: it alone knows who asked.
 pub trait Gate: 'static {
     /// What was found out about a peer, once for each connection.
     type Peer: 'static;

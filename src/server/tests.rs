@@ -10,11 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    clock::SystemClock,
-    guard::{self, Guard, Limiter, Post, Users},
-    listen::{self, Local, Owner, Passed, Peer},
-};
+use crate::listen::{self, Local, Owner, Passed, Peer};
 
 /// Lets everybody in, and remembers who came.
 #[derive(Debug, Default)]
@@ -288,50 +284,5 @@ fn closing_ends_what_draining_would_wait_for() {
         stage.shutdown.begin();
         stage.shutdown.close();
         assert_eq!(rest(&mut client).await, "");
-    });
-}
-
-#[test]
-fn the_guard_stands_before_the_service() {
-    local(async {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut bound = bind("127.0.0.1:0", &directory);
-        let listeners = start(&mut bound);
-        let Local::Tcp(address) = *bound.proxy[0].local() else { panic!("TCP") };
-        let settings = guard::Settings {
-            hosts: Vec::new(),
-            origins: vec![guard::Origin::parse("http://localhost:3000").expect("an origin")],
-            users: vec![guard::UserSpec::parse("self").expect("a user")],
-            client_key: None,
-            require_header: None,
-        };
-        let users = Users::resolve(&settings.users).expect("ourselves");
-        let guard = Guard::new(Post::Proxy, &settings, users, Vec::new());
-        let (_shutdown, drain) = shutdown();
-        let server = Server {
-            gate: Rc::new(Guarded::new(
-                Arc::new(ArcSwap::from_pointee(guard)),
-                Arc::new(Limiter::default()),
-                Arc::new(SystemClock),
-            )),
-            service: Rc::new(echo),
-            settings: Arc::new(ArcSwap::from_pointee(limits())),
-            room: Room::default(),
-            figures: Arc::default(),
-            drain,
-        };
-        tokio::task::spawn_local(server.serve(listeners));
-        let ask = async |headers: &str| {
-            let mut client = TcpStream::connect(address).await.expect("it listens");
-            let request = format!("GET / HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
-            client.write_all(request.as_bytes()).await.expect("written");
-            rest(&mut client).await
-        };
-        let plain = ask("Host: localhost\r\n").await;
-        assert!(plain.starts_with("HTTP/1.1 200"), "{plain}");
-        let foreign = ask("Host: evil.example\r\n").await;
-        assert!(foreign.starts_with("HTTP/1.1 403") && foreign.contains("host_not_allowed"), "{foreign}");
-        let page = ask("Host: localhost\r\nOrigin: http://localhost:3000\r\n").await;
-        assert!(page.contains("access-control-allow-origin: http://localhost:3000\r\n"), "{page}");
     });
 }
