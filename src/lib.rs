@@ -20,7 +20,7 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 0 | [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] |
+//! | 0 | [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] [`watch`] |
 //! | 1 | [`session`] |
 //! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] [`metrics`] |
 //! | 3 | [`refresher`] [`warn`] [`proxy`] [`server`] [`admin`] [`signin`] [`devpool`] |
@@ -50,3 +50,4 @@ pub mod store;
 pub mod systemd;
 pub mod tls;
 pub mod warn;
+pub mod watch;

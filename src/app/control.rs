@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, mpsc, oneshot},
 };
 
@@ -30,7 +30,11 @@ use crate::{
         snapshot::{Decision, Gate, Injectable},
     },
     store::{self, TokenStore},
+    watch::Changes,
 };
+
+/// After this long without a word from its editor, a file is read.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
 const RENEWAL: Duration = Duration::from_secs(25);
@@ -76,17 +80,28 @@ impl Controls {
         }
     }
 
-    /// Reads the configuration again at each SIGHUP. Never completes.
-    pub(super) async fn hangups(&self) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-            tracing::warn!("SIGHUP cannot be listened for; use `cognito-proxy reload`");
-            return std::future::pending().await;
-        };
-        while hangups.recv().await.is_some() {
+    /// Reads the configuration again at each SIGHUP and whenever its file changes. Never completes.
+    pub(super) async fn reloads(&self) {
+        let mut hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for; use `cognito-proxy reload`"))
+            .ok();
+        let file = self.config.lock().await.file.clone();
+        let mut changes = file.as_deref().and_then(|file| {
+            Changes::of(file)
+                .inspect_err(|error| tracing::warn!(%error, fix = "cognito-proxy reload", "not watched"))
+                .ok()
+        });
+        loop {
+            tokio::select! {
+                () = heard(hangups.as_mut()) => {}
+                () = changed(changes.as_mut()) => {
+                    // An editor writes in several steps.
+                    tokio::time::sleep(SETTLED).await;
+                }
+            }
             // What went wrong is in the log already.
             drop(self.replace().await);
         }
-        std::future::pending::<()>().await;
     }
 
     /// Takes a new configuration, or keeps the old one and says why.
@@ -216,6 +231,28 @@ fn lasts(token: &Injectable, now: Now) -> Duration {
 fn shortfall(left: Duration, min_ttl: Duration) -> Option<String> {
     let (left, wanted) = (Span(left), Span(min_ttl));
     (left.0 < min_ttl).then(|| format!("this token ends in {left}, and one that lasts {wanted} could not be had"))
+}
+
+/// Completes at a SIGHUP; never, where none can come any more.
+async fn heard(hangups: Option<&mut Signal>) {
+    let told = match hangups {
+        Some(hangups) => hangups.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Completes when the file may have changed; never, where that is not told any more.
+async fn changed(changes: Option<&mut Changes>) {
+    let told = match changes {
+        Some(changes) => changes.changed().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Control for Controls {

@@ -217,7 +217,7 @@ impl App {
 
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("stopping"),
-            () = controls.hangups() => {}
+            () = controls.reloads() => {}
             () = manager::keep_told(&notifier, &current, &commands, &health) => {}
         }
         notifier.stopping("draining");

@@ -12,12 +12,16 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    Changes, LoadError, Lock, LockError, SaveError, TokenStore, WatchError,
+    LoadError, Lock, LockError, SaveError, TokenStore,
     place::{self, Owner, Untrusted},
     record::{self, Unreadable},
     sibling,
 };
-use crate::{clock::Now, session::Session};
+use crate::{
+    clock::Now,
+    session::Session,
+    watch::{Changes, WatchError},
+};
 
 /// Far more than any record: tokens of the greatest size, and a key set.
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -195,6 +199,8 @@ impl TokenStore for FileStore {
     }
 
     fn watch(&self) -> Result<Changes, WatchError> {
+        // Where the directory cannot be made, watching says so.
+        let _made = place::make_directory(self.directory());
         Changes::of(&self.path)
     }
 

@@ -14,7 +14,6 @@ mod lock;
 mod place;
 mod record;
 mod running;
-mod watch;
 
 use std::{
     io,
@@ -26,9 +25,13 @@ pub use file::FileStore;
 pub use lock::{Lock, LockError};
 pub use place::Untrusted;
 pub use running::{RunningError, RunningLock, running_pid};
-pub use watch::{Changes, WatchError};
 
-use crate::{clock::Now, secret::Secret, session::Session};
+use crate::{
+    clock::Now,
+    secret::Secret,
+    session::Session,
+    watch::{Changes, WatchError},
+};
 
 /// `[store]`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,20 @@
-//! Changes of the record, as they happen.
+//! Changes of a file, as they happen.
 //!
-//! The directory is watched and not the file: every write puts a new file in the old one's place. A hint is all that
-//! is given; whoever hears it reads the record again and compares generations.
+//! The directory is watched and not the file: a write puts a new file in the old one's place, and Kubernetes exchanges
+//! the directory that a link leads through. A hint is all that is given; whoever hears it reads the file again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::place;
+/// What Kubernetes renames when the content of a mounted `ConfigMap` or `Secret` changes.
+const MOUNTED: &str = "..data";
 
-/// Why the record cannot be watched.
+/// Why a file cannot be watched.
 #[derive(Debug, thiserror::Error)]
 #[error("changes of {path} cannot be watched: {source}")]
 pub struct WatchError {
@@ -28,18 +32,19 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Watches `record`, which need not exist yet; its directory is made.
-    pub(super) fn of(record: &Path) -> Result<Self, WatchError> {
-        let directory = place::directory(record);
+    /// Watches `file`, which need not exist yet. Its directory must.
+    pub fn of(file: &Path) -> Result<Self, WatchError> {
+        let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let failed = |source| WatchError { path: directory.to_owned(), source };
-        place::make_directory(directory).map_err(|error| failed(notify::Error::io(error)))?;
-        let name = record.file_name().map(ToOwned::to_owned);
+        let name = file.file_name().map(ToOwned::to_owned);
         // One unread hint says all that ten would.
         let (hint, hints) = mpsc::channel(1);
         let told = move |event: notify::Result<Event>| {
             let concerns = match &event {
                 Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
-                Ok(event) => event.need_rescan() || event.paths.iter().any(|path| path.file_name() == name.as_deref()),
+                Ok(event) => {
+                    event.need_rescan() || event.paths.iter().any(|path| is_of(path.file_name(), name.as_deref()))
+                }
                 // Something was missed: better to look once too often.
                 Err(_) => true,
             };
@@ -53,11 +58,15 @@ impl Changes {
         Ok(Self { _watcher: watcher, hints })
     }
 
-    /// Completes when the record may have changed since the last time; several changes may be told as one. `None` when
+    /// Completes when the file may have changed since the last time; several changes may be told as one. `None` when
     /// nothing more will be told.
     pub async fn changed(&mut self) -> Option<()> {
         self.hints.recv().await
     }
+}
+
+fn is_of(changed: Option<&OsStr>, name: Option<&OsStr>) -> bool {
+    changed == name || changed == Some(OsStr::new(MOUNTED))
 }
 
 #[cfg(test)]
@@ -72,9 +81,9 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn a_record_that_is_replaced_or_removed_is_noticed_and_its_neighbours_are_not() {
+    async fn a_file_that_is_replaced_or_removed_is_noticed_and_its_neighbours_are_not() {
         let dir = tempfile::tempdir().expect("a directory");
-        let record = dir.path().join("state/proxy.json");
+        let record = dir.path().join("proxy.json");
         let mut changes = Changes::of(&record).expect("watched");
         let mut next = async || timeout(PATIENCE, changes.changed()).await.expect("noticed").expect("still told");
         for content in ["one", "two"] {
