@@ -18,11 +18,11 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    body::{Progress, RequestBody, Stage},
     connect::{Protocol, Wanted},
     failure::Failure,
     plan::Target,
     pool::{Lease, Pool},
+    upload::{Progress, RequestBody, Stage},
 };
 
 /// How long what may take.

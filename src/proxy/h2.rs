@@ -13,7 +13,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{body::RequestBody, connect::Wire, failure::Failure};
+use super::{connect::Wire, failure::Failure, upload::RequestBody};
 
 /// How much of a response may lie here unread, for each stream and for all: what a client does not read must not
 /// stall its neighbours.

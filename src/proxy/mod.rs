@@ -17,6 +17,7 @@ mod quiet;
 mod respond;
 mod route;
 mod upgrade;
+mod upload;
 mod worker;
 
 use std::{path::PathBuf, time::Duration};

@@ -27,12 +27,12 @@ use tokio::{
 
 use super::{
     HttpVersion,
-    body::RequestBody,
     connect::{Protocol, Wanted, Wire, connect},
     failure::Failure,
     h2::{Multiplexed, Stream},
     plan::Target,
     quiet::Quiet,
+    upload::RequestBody,
 };
 use crate::metrics::Shard;
 

@@ -7,7 +7,6 @@ use hyper::body::Incoming;
 
 use super::{
     Body, ClientValue, Inject, Plan, Routing,
-    body::{Progress, RequestBody},
     check::{self, Checked},
     connect::Wanted,
     failure::Failure,
@@ -16,6 +15,7 @@ use super::{
     plan::Rule,
     pool::Pool,
     respond, route, upgrade,
+    upload::{Progress, RequestBody},
 };
 use crate::{
     current::CurrentToken,
