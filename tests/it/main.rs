@@ -11,8 +11,11 @@
 mod check;
 mod emulators;
 mod layering;
+mod many_processes_share_one_store;
 mod no_rotated_token_is_lost;
 mod nothing_is_used_before_it_is_durable;
 mod outages_heal_by_themselves;
 mod seeds_and_pool_settings;
 mod support;
+mod survives_being_killed;
+mod survives_signals_and_limits;
