@@ -110,6 +110,12 @@ pub struct App {
     seed: Option<Seed>,
     /// What a person should know at every start.
     notices: Vec<String>,
+    running: RunningLock,
+}
+
+/// What others see of a proxy that runs: its addresses with their locks, and the lock of its profile.
+struct Held {
+    _bound: Bound,
     _running: RunningLock,
 }
 
@@ -156,7 +162,7 @@ impl App {
             bound,
             clock,
             config,
-            _running: running,
+            running,
         })
     }
 
@@ -208,7 +214,8 @@ impl App {
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let current = self.current.clone();
         let served = serve_admin(&mut self, admin, &drain)?;
-        let refresher = tokio::spawn(self.refresher(warnings).run(refreshing.clone()));
+        let (refresher, held) = self.refresher(warnings);
+        let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
 
@@ -230,11 +237,14 @@ impl App {
         end.close();
         drop(served.await);
         drop(heralds.await);
+        drop(held);
         Ok(())
     }
 
-    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> Refresher {
-        Refresher::new(refresher::Parts {
+    /// The refresher, and what is held for as long as the proxy runs.
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, Held) {
+        let held = Held { _bound: self.bound, _running: self.running };
+        let refresher = Refresher::new(refresher::Parts {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
             issuer: self.issuer,
@@ -245,7 +255,8 @@ impl App {
             warnings,
             nudges: self.nudges,
             commands: self.commands.1,
-        })
+        });
+        (refresher, held)
     }
 
     /// One line about what is served, and one about each thing that a person should know at every start.
