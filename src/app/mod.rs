@@ -114,6 +114,12 @@ pub struct App {
     running: RunningLock,
 }
 
+/// What others see of a proxy that runs: its addresses with their locks, and the lock of its profile.
+struct Held {
+    _bound: Bound,
+    _running: RunningLock,
+}
+
 impl App {
     /// Takes everything that `config` asks for. Blocking.
     ///
@@ -209,8 +215,7 @@ impl App {
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let (current, commands) = (self.current.clone(), self.commands.0.clone());
         let served = serve_admin(&mut self, admin, &drain)?;
-        // This profile is ours, the sockets' claims hold and their paths stay until the last request is done.
-        let (refresher, _place) = self.refresher(warnings);
+        let (refresher, held) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
@@ -234,11 +239,13 @@ impl App {
         end.close();
         drop(served.await);
         drop(heralds.await);
+        drop(held);
         Ok(())
     }
 
-    /// The refresher, made of what belongs to it, and what has to outlive it.
-    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, (Bound, RunningLock)) {
+    /// The refresher, and what is held for as long as the proxy runs.
+    fn refresher(self, warnings: mpsc::Sender<crate::session::state::Warning>) -> (Refresher, Held) {
+        let held = Held { _bound: self.bound, _running: self.running };
         let refresher = Refresher::new(refresher::Parts {
             state: State::new(self.config.session, self.login, fastrand::u64(..)),
             store: self.store,
@@ -251,7 +258,7 @@ impl App {
             nudges: self.nudges,
             commands: self.commands.1,
         });
-        (refresher, (self.bound, self.running))
+        (refresher, held)
     }
 
     /// One line about what is served, and one about each thing that a person should know at every start.
