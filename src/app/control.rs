@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, mpsc, oneshot},
 };
 
-use super::{App, Reload, gate, issuer, readiness};
+use super::{App, Reload, follow::Followed, gate, issuer, readiness};
 use crate::{
     admin::{
         Admin, IssuedToken, Reloaded,
@@ -76,17 +76,25 @@ impl Controls {
         }
     }
 
-    /// Reads the configuration again at each SIGHUP. Never completes.
-    pub(super) async fn hangups(&self) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-            tracing::warn!("SIGHUP cannot be listened for; use `cognito-proxy reload`");
-            return std::future::pending().await;
-        };
-        while hangups.recv().await.is_some() {
+    /// Reads the configuration again at each SIGHUP, and whenever its file has changed. Never completes.
+    pub(super) async fn reloads(&self) {
+        let mut hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for; use `cognito-proxy reload`"))
+            .ok();
+        let file = self.config.lock().await.file.clone();
+        let mut followed = file.and_then(|file| {
+            Followed::of(&file)
+                .inspect_err(|error| tracing::warn!(%error, "the configuration's file is not watched; use SIGHUP"))
+                .ok()
+        });
+        loop {
+            tokio::select! {
+                () = hung_up(&mut hangups) => {}
+                () = changed(&mut followed) => {}
+            }
             // What went wrong is in the log already.
             drop(self.replace().await);
         }
-        std::future::pending::<()>().await;
     }
 
     /// Takes a new configuration, or keeps the old one and says why.
@@ -204,6 +212,24 @@ impl Controls {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Completes at the next SIGHUP, where those can be heard.
+async fn hung_up(hangups: &mut Option<Signal>) {
+    if let Some(hangups) = hangups
+        && hangups.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Completes when the file has changed, where there is one that is followed.
+async fn changed(followed: &mut Option<Followed>) {
+    match followed {
+        Some(followed) => followed.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! and the control socket; each worker is a thread of its own (see [`workers`]).
 
 mod control;
+mod follow;
 mod gate;
 mod manager;
 mod seed;
@@ -217,7 +218,7 @@ impl App {
 
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("stopping"),
-            () = controls.hangups() => {}
+            () = controls.reloads() => {}
             () = manager::keep_told(&notifier, &current, &commands, &health) => {}
         }
         notifier.stopping("draining");
