@@ -9,7 +9,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot},
 };
 
-use super::{App, Reload, gate, issuer, readiness};
+use super::{App, Reload, follow::Followed, gate, issuer, readiness};
 use crate::{
     admin::{
         Admin, IssuedToken, Reloaded,
@@ -30,11 +30,7 @@ use crate::{
         snapshot::{Decision, Gate, Injectable},
     },
     store::{self, TokenStore},
-    watch::Changes,
 };
-
-/// After this long without a word from its editor, a file is read.
-const SETTLED: Duration = Duration::from_millis(200);
 
 /// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
 const RENEWAL: Duration = Duration::from_secs(25);
@@ -80,24 +76,21 @@ impl Controls {
         }
     }
 
-    /// Reads the configuration again at each SIGHUP and whenever its file changes. Never completes.
+    /// Reads the configuration again at each SIGHUP, and whenever its file has changed. Never completes.
     pub(super) async fn reloads(&self) {
         let mut hangups = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for; use `cognito-proxy reload`"))
             .ok();
         let file = self.config.lock().await.file.clone();
-        let mut changes = file.as_deref().and_then(|file| {
-            Changes::of(file)
-                .inspect_err(|error| tracing::warn!(%error, fix = "cognito-proxy reload", "not watched"))
+        let mut followed = file.and_then(|file| {
+            Followed::of(&file)
+                .inspect_err(|error| tracing::warn!(%error, "the configuration's file is not watched; use SIGHUP"))
                 .ok()
         });
         loop {
             tokio::select! {
-                () = heard(hangups.as_mut()) => {}
-                () = changed(changes.as_mut()) => {
-                    // An editor writes in several steps.
-                    tokio::time::sleep(SETTLED).await;
-                }
+                () = hung_up(&mut hangups) => {}
+                () = changed(&mut followed) => {}
             }
             // What went wrong is in the log already.
             drop(self.replace().await);
@@ -222,6 +215,24 @@ impl Controls {
     }
 }
 
+/// Completes at the next SIGHUP, where those can be heard.
+async fn hung_up(hangups: &mut Option<Signal>) {
+    if let Some(hangups) = hangups
+        && hangups.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Completes when the file has changed, where there is one that is followed.
+async fn changed(followed: &mut Option<Followed>) {
+    match followed {
+        Some(followed) => followed.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How long a token is good, to the second in which it ends.
 fn lasts(token: &Injectable, now: Now) -> Duration {
     token.until.remaining(now) + LAST_SECOND
@@ -231,28 +242,6 @@ fn lasts(token: &Injectable, now: Now) -> Duration {
 fn shortfall(left: Duration, min_ttl: Duration) -> Option<String> {
     let (left, wanted) = (Span(left), Span(min_ttl));
     (left.0 < min_ttl).then(|| format!("this token ends in {left}, and one that lasts {wanted} could not be had"))
-}
-
-/// Completes at a SIGHUP; never, where none can come any more.
-async fn heard(hangups: Option<&mut Signal>) {
-    let told = match hangups {
-        Some(hangups) => hangups.recv().await,
-        None => None,
-    };
-    if told.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Completes when the file may have changed; never, where that is not told any more.
-async fn changed(changes: Option<&mut Changes>) {
-    let told = match changes {
-        Some(changes) => changes.changed().await,
-        None => None,
-    };
-    if told.is_none() {
-        std::future::pending::<()>().await;
-    }
 }
 
 impl Control for Controls {

@@ -5,6 +5,7 @@
 //! and the control socket; each worker is a thread of its own (see [`workers`]).
 
 mod control;
+mod follow;
 mod gate;
 mod manager;
 mod seed;

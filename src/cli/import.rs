@@ -225,6 +225,7 @@ fn fix_of(error: &Error) -> Option<String> {
     match error {
         Error::Refused(_) => Some("sign in again, and import the new tokens".into()),
         Error::Unproved(Failure::Setting { setting, .. }) => Some(setting.fix().into()),
+        Error::Load(LoadError::Denied { .. }) | Error::Client(ClientError::Denied { .. }) => Some(running::with_sudo()),
         Error::OtherSession { .. } => Some("use -p NAME, or logout first".into()),
         _ => None,
     }

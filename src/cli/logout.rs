@@ -40,10 +40,7 @@ pub(super) fn run(global: &Global, args: &LogoutArgs) -> Exit {
             Ok(()) => Exit::Ok,
             Err(error) => offline::report(global, &error),
         },
-        Err(error) => {
-            output::error(global.is_styled(), &error.to_string(), None);
-            running::exit_of_unknown(&error)
-        }
+        Err(error) => running::report_unknown(global.is_styled(), &error),
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) fn report(global: &Global, error: &Error) -> Exit {
 fn fix_of(error: &Error) -> Option<String> {
     match error {
         Error::Unusable(refusal) => Some(refusal.fix.clone()).filter(|fix| !fix.is_empty()),
+        Error::Load(LoadError::Denied { .. }) => Some(running::with_sudo()),
         Error::Failed { failure: Failure::Setting { setting, .. }, .. } => Some(setting.fix().into()),
         Error::Failed { failure: Failure::Terminal { .. } | Failure::Ambiguous { .. }, login } => Some(login.clone()),
         _ => None,
@@ -116,6 +117,8 @@ fn exit_of(error: &Error) -> Exit {
         Error::Tls(_) => Exit::Config,
         Error::Unusable(refusal) => running::exit_of_code(refusal.code.as_str()),
         Error::Failed { failure, .. } => exit_of_failure(failure),
+        // A sign-in moves a damaged record aside.
+        Error::Load(LoadError::Corrupt { .. }) => Exit::SignInNeeded,
         Error::Load(_) | Error::NoSuchToken(_) => Exit::Other,
     }
 }

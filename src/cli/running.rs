@@ -42,7 +42,7 @@ pub(super) fn tell<T>(global: &Global, deed: impl AsyncFnOnce(Client) -> Result<
     let client = match client(&config) {
         Ok(Some(client)) => client,
         Ok(None) => return Err(said(&format!("no proxy of profile {} is running", config.profile), Exit::Other)),
-        Err(error) => return Err(said(&error.to_string(), exit_of_unknown(&error))),
+        Err(error) => return Err(report_unknown(global.is_styled(), &error)),
     };
     let runtime = runtime().map_err(|error| said(&format!("the system refuses a runtime: {error}"), Exit::Other))?;
     runtime.block_on(deed(client)).map_err(|error| report(global.is_styled(), &error))
@@ -51,10 +51,11 @@ pub(super) fn tell<T>(global: &Global, deed: impl AsyncFnOnce(Client) -> Result<
 /// Says what went wrong, with the fix that the proxy names.
 pub(super) fn report(styled: bool, error: &ClientError) -> Exit {
     let fix = match error {
-        ClientError::Refused(problem) => Some(problem.fix.as_str()).filter(|fix| !fix.is_empty()),
+        ClientError::Refused(problem) => Some(problem.fix.clone()).filter(|fix| !fix.is_empty()),
+        ClientError::Denied { .. } => Some(with_sudo()),
         _ => None,
     };
-    output::error(styled, &error.to_string(), fix);
+    output::error(styled, &error.to_string(), fix.as_deref());
     exit_of(error)
 }
 
@@ -83,6 +84,14 @@ pub(super) fn exit_of_code(code: &str) -> Exit {
     }
 }
 
+/// Says why it cannot be told whether a proxy runs, and which command could.
+pub(super) fn report_unknown(styled: bool, error: &RunningError) -> Exit {
+    let exit = exit_of_unknown(error);
+    let fix = matches!(error, RunningError::Io { .. }).then(with_sudo).filter(|_| exit == Exit::Refused);
+    output::error(styled, &error.to_string(), fix.as_deref());
+    exit
+}
+
 /// The exit code where it cannot be told whether a proxy runs.
 pub(super) fn exit_of_unknown(error: &RunningError) -> Exit {
     match error {
@@ -92,12 +101,39 @@ pub(super) fn exit_of_unknown(error: &RunningError) -> Exit {
     }
 }
 
+/// This very command, as root would run it: the store of a service belongs to the service's user.
+pub(super) fn with_sudo() -> String {
+    sudo(std::env::args().skip(1))
+}
+
+fn sudo(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
+    arguments.fold("sudo cognito-proxy".to_owned(), |line, argument| {
+        if !argument.is_empty() && argument.chars().all(plain) {
+            format!("{line} {argument}")
+        } else {
+            format!("{line} '{}'", argument.replace('\'', "'\\''"))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
 
     use super::*;
     use crate::admin::Problem;
+
+    #[test]
+    fn the_command_for_root_is_the_one_that_was_typed() {
+        let line = |words: &[&str]| sudo(words.iter().map(|word| (*word).to_owned()));
+        assert_eq!(
+            line(&["status", "--json", "-c", "/etc/a b.toml"]),
+            "sudo cognito-proxy status --json -c '/etc/a b.toml'"
+        );
+        assert_eq!(line(&["-p", "it's"]), "sudo cognito-proxy -p 'it'\\''s'");
+        assert_eq!(line(&["token", ""]), "sudo cognito-proxy token ''");
+    }
 
     #[test]
     fn every_refusal_has_its_code() {

@@ -60,16 +60,21 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
     };
     match look(&config) {
         Ok(report) => show(args, &report),
-        Err(error) => {
-            output::error(global.is_styled(), &error.to_string(), None);
-            match error {
-                Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. }) => Exit::Refused,
-                Error::Running(error) => running::exit_of_unknown(&error),
-                Error::Client(error) => running::exit_of(&error),
-                Error::Store(_) | Error::Runtime(_) => Exit::Other,
-            }
-        }
+        Err(error) => refuse(global.is_styled(), &error),
     }
+}
+
+/// Says why there is no status to show.
+fn refuse(styled: bool, error: &Error) -> Exit {
+    let (fix, exit) = match error {
+        Error::Running(error) => return running::report_unknown(styled, error),
+        Error::Client(error) => return running::report(styled, error),
+        Error::Store(LoadError::Denied { .. }) => (Some(running::with_sudo()), Exit::Refused),
+        Error::Store(LoadError::Untrusted(_)) => (None, Exit::Refused),
+        Error::Store(_) | Error::Runtime(_) => (None, Exit::Other),
+    };
+    output::error(styled, &error.to_string(), fix.as_deref());
+    exit
 }
 
 fn look(config: &Config) -> Result<Report, Error> {
@@ -84,7 +89,14 @@ fn look(config: &Config) -> Result<Report, Error> {
         }
     }
     let now = SystemClock.now();
-    let stored = config.store.open().load(now)?;
+    let stored = match config.store.open().load(now) {
+        // A sign-in is what mends it, so that is what is shown.
+        Err(error @ LoadError::Corrupt { .. }) => {
+            output::to_stderr(&format!("warning: {error}"));
+            None
+        }
+        loaded => loaded?,
+    };
     let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
     Ok(state.at_rest(Ok(stored.map(Box::new))).snapshot(now).facts.report(now, 0))
 }

@@ -104,7 +104,7 @@ fn obtain(global: &Global, config: &Config, args: &TokenArgs) -> Result<IssuedTo
                 .block_on(offline::token(config, kind, args.min_ttl))
                 .map_err(|error| offline::report(global, &error))
         }
-        Err(error) => Err(said(error.to_string(), running::exit_of_unknown(&error))),
+        Err(error) => Err(running::report_unknown(global.is_styled(), &error)),
     }
 }
 

@@ -21,10 +21,7 @@ pub(super) fn run(global: &Global) -> Exit {
             }
         },
         Ok(None) => open_stored(global, &config),
-        Err(error) => {
-            output::error(global.is_styled(), &error.to_string(), None);
-            running::exit_of_unknown(&error)
-        }
+        Err(error) => running::report_unknown(global.is_styled(), &error),
     }
 }
 

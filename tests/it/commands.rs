@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use cognito_proxy::{
     clock::SystemClock,
     devpool::{AppClient, DevPool, Fault, IssuerForm, Scope, Settings, Validity},
 };
+use http_body_util::Full;
 use serde_json::Value;
 
 use super::support::{
+    http::{exchange, get},
     process::Finished,
     proxy::{FREE_PORTS, Home},
 };
@@ -175,9 +178,8 @@ async fn token_says_with_its_code_why_there_is_none() {
 
     // In its last second a token is not given away: one that lives for a second never is.
     let short = Validity { id: Duration::from_secs(1), access: Duration::from_secs(3600), ..Validity::default() };
-    import(&home, &pool).await;
     pool.set_validity(Settings::CLIENT, short);
-    assert_eq!(exits(&home.run(&["token", "--min-ttl", "2h"]).await, 75), "");
+    import(&home, &pool).await;
     for (fault, code) in [
         (Fault::status(503), 69),
         (Fault::throttled(None), 75),
@@ -268,5 +270,40 @@ async fn a_second_proxy_of_a_profile_is_refused_for_as_long_as_the_first_one_run
     let tokens = pool.sign_in(Settings::USER, Settings::CLIENT).expect("a sign-in").to_import_json();
     let adopted = home.run_with_input(&["import", "-"], &tokens).await;
     assert!(adopted.stderr.contains("the running proxy has adopted the session"));
+    exits(&proxy.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_record_takes_a_sign_in() {
+    let pool = pool().await;
+    let home = signed_in(&pool).await;
+    home.write("state/cognito-proxy/proxy.json", "{\"schema\": 1, \"refr");
+    let status = home.run(&["status", "--json"]).await;
+    let report: Value = serde_json::from_str(exits(&status, 4)).expect("JSON");
+    assert_eq!(report["state"], "signed_out");
+    assert!(status.stderr.contains("is damaged"), "{}", status.stderr);
+    exits(&home.run(&["token"]).await, 4);
+    import(&home, &pool).await;
+    exits(&home.run(&["token"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_change_of_the_file_is_a_reload_and_a_refusal_is_counted_once() {
+    let pool = pool().await;
+    let home = Home::new();
+    let mut proxy = home.serve(&configuration(&pool, "")).await;
+    let named = |host: &'static str| {
+        let request = http::Request::get("/x").header("host", host).body(Full::<Bytes>::default());
+        exchange(proxy.address(), request.expect("a request"))
+    };
+    assert_eq!(named("api.test").await.status(), 403);
+    let metrics = get(proxy.admin(), "/metrics").await;
+    let metrics = String::from_utf8_lossy(metrics.body()).into_owned();
+    assert!(metrics.contains("cognito_proxy_refused_total{reason=\"host_not_allowed\"} 1\n"), "{metrics}");
+
+    home.configure(&configuration(&pool, "[guard]\nhosts = [\"api.test\"]\n"));
+    proxy.logged("configuration reloaded").await;
+    let request = http::Request::get("/x").header("host", "api.test").body(Full::<Bytes>::default());
+    assert_eq!(exchange(proxy.address(), request.expect("a request")).await.status(), 503, "admitted, and signed out");
     exits(&proxy.stop().await, 0);
 }

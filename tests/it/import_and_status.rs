@@ -170,7 +170,7 @@ async fn a_running_proxy_adopts_an_import_without_a_failed_request() {
         took = began.elapsed();
         adopting.send_replace(true);
     };
-    let (_, (sent, failures)) = tokio::join!(importing, steadily(address, || *is_adopted.borrow()));
+    let ((), (sent, failures)) = tokio::join!(importing, steadily(address, || *is_adopted.borrow()));
     assert!(failures.is_empty(), "{} of {sent}: {:?}", failures.len(), failures[0]);
     assert!(took < Duration::from_secs(1), "{took:?}");
     let adopted = proxy.logged("session adopted").await;

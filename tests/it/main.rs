@@ -1,6 +1,7 @@
 //! The promises that the program makes, each proven from outside: real sockets, real processes, real files.
 //!
 //! One file is one promise, named as a claim. What they share is in [`support`].
+#![allow(clippy::unnecessary_debug_formatting, reason = "quoted, a path is a TOML string")]
 #![allow(
     clippy::expect_used,
     clippy::panic,
