@@ -104,7 +104,7 @@ impl Diagnostic {
         let location = match (problem.place, file) {
             (Place::File(span), Some(file)) => Location::in_file(file, &span),
             (Place::Environment(name), _) => Location::Environment(name),
-            (Place::Flag(name), _) => Location::Flag(name.to_owned()),
+            (Place::Flag(name), _) => Location::Flag(name),
             (Place::Unset | Place::File(_), _) => Location::Nowhere,
         };
         Self {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{
     kinds::{Item, OffOr, OneOf, RawPath, Size, StoreKind, Switch, User},
-    layers::{Key, Reader, Scope, Setting},
+    layers::Key,
+    reader::{Reader, Scope, Setting},
 };
 use crate::{
     cognito::RefreshApi,
@@ -31,7 +32,7 @@ macro_rules! section {
             ];
 
             /// Reads every key of the section within `scope`.
-            fn read<'a>(reader: &mut Reader<'a>, scope: &Scope<'a>) -> Self {
+            fn read(reader: &mut Reader<'_>, scope: &Scope) -> Self {
                 Self {
                     $($field: reader.read::<$type>(
                         scope,

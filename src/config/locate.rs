@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{environment::Environment, layers::Reader, place::Place, problem::Problem};
+use super::{environment::Environment, place::Place, problem::Problem, reader::Reader};
 
 /// The default profile.
 const DEFAULT_PROFILE: &str = "proxy";
@@ -34,7 +34,7 @@ pub(super) fn locate(
 ) -> Result<Located, Problem> {
     let from_variable = environment.text("COGNITO_PROXY_CONFIG")?.map(PathBuf::from);
     let config_place = match config {
-        Some(_) => Place::Flag("--config"),
+        Some(_) => Place::Flag("--config".into()),
         None => Place::Environment("COGNITO_PROXY_CONFIG".into()),
     };
     let named = config.map(Path::to_owned).or(from_variable);
@@ -42,7 +42,7 @@ pub(super) fn locate(
         return Err(Problem::new("no file is named").fix("write --config FILE").at(config_place));
     }
     let profile = match (profile, environment.text("COGNITO_PROXY_PROFILE")?) {
-        (Some(name), _) => valid_profile(name, Place::Flag("--profile"))?,
+        (Some(name), _) => valid_profile(name, Place::Flag("--profile".into()))?,
         (None, Some(name)) => valid_profile(&name, Place::Environment("COGNITO_PROXY_PROFILE".into()))?,
         (None, None) => match &named {
             Some(path) => stem(path, config_place)?,

@@ -3,8 +3,10 @@
 //! Owns the file's grammar and every rule that can be checked without the network; knows every room's settings, and no
 //! room knows it. Layering is flag over environment over file over default, key by key.
 //!
-//! The layers are read here rather than by a general library: each value keeps the bytes that it was written in, lists
-//! in variables are TOML, and one load reports every mistake instead of the first.
+//! figment layers: defaults, file, environment and flags are providers of it, it decides which value is in force, and it
+//! is asked where that came from. The judging is ours, because figment's extraction stops at the first mistake and
+//! knows no lines: each value is read by the type of its key, every mistake of a load is reported, and each in the file
+//! has its line and column.
 
 mod diagnostic;
 mod environment;
@@ -17,6 +19,7 @@ mod node;
 mod not_yet;
 mod place;
 mod problem;
+mod reader;
 mod resolve;
 mod secret_file;
 mod syntax;
@@ -34,16 +37,17 @@ use std::{
 
 pub use diagnostic::{Diagnostic, Error, Excerpt, Location};
 pub use environment::Environment;
-pub use layers::Effective;
+pub use reader::Effective;
 
 use self::{
     diagnostic::FileText,
-    file::File,
-    layers::{Layers, Reader},
+    file::{File, SECTIONS},
+    layers::{Defaults, Document, Flags, Layers, Variables},
     locate::Located,
     node::{Node, Value},
     place::Place,
     problem::Problem,
+    reader::Reader,
     resolve::Context,
 };
 use crate::{cognito, current, guard, listen, proxy, server, session, signin, store, warn};
@@ -211,7 +215,7 @@ impl Override {
     /// `flag` was given once or more, and sets a list.
     #[must_use]
     pub fn list(flag: &'static str, key: &'static str, items: impl IntoIterator<Item = String>) -> Self {
-        let place = Place::Flag(flag);
+        let place = Place::Flag(flag.to_owned());
         let items = items.into_iter().map(|item| Node { value: Value::String(item), place: place.clone() }).collect();
         Self { flag, key, value: Value::Array(items) }
     }
@@ -234,12 +238,13 @@ impl Config {
             let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text.as_ref()));
             Error::new(located.collect())
         })?;
-        let flags = request
-            .overrides
-            .iter()
-            .map(|one| (one.key.to_owned(), Node { value: one.value.clone(), place: Place::Flag(one.flag) }));
-        let layers = Layers { file: entries, environment: variables, flags: flags.collect() };
-        problems.extend(unknown::problems(&layers));
+        let flag = |one: &Override| Node { value: one.value.clone(), place: Place::Flag(one.flag.to_owned()) };
+        let flags = request.overrides.iter().map(|one| (one.key.to_owned(), flag(one))).collect();
+        problems.extend(unknown::problems(&entries, variables.get("route")));
+        let root = Node { value: Value::Table(entries), place: Place::Unset };
+        let document = Document { path: located.file.as_deref(), root };
+        let layers = Layers::merge(Defaults(&SECTIONS), document, Variables(&variables), Flags(&flags));
+        let layers = layers.map_err(alone)?;
         judge(Reader::new(&layers, text.as_ref(), problems), &located, environment)
     }
 

@@ -1,34 +1,46 @@
 //! A TOML value with the place that it came from: what the file, a variable and a flag have in common.
 //!
-//! Knows TOML's syntax, and nothing of what any key means.
+//! Knows TOML's syntax, and nothing of what any key means. Serde carries the value to the layers and back; the place
+//! stays behind, and is put back on with [`Node::place_as`] or [`Node::place_at`].
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write},
     ops::Range,
 };
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml_edit::{ImDocument, Item, TableLike, Value as TomlValue};
 
 use super::{place::Place, problem::Problem, syntax};
 
 /// A value and its place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(transparent)]
 pub(super) struct Node {
     pub(super) value: Value,
+    #[serde(skip)]
     pub(super) place: Place,
 }
 
 /// A value of any layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(untagged)]
 pub(super) enum Value {
     /// What a variable or a flag holds: the type of the key decides how it is read.
+    #[serde(skip_deserializing)]
     Bare(String),
     String(String),
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    Datetime(String),
+    /// A date, which serde does not know: named as the crates of TOML name it.
+    Datetime {
+        #[serde(rename = "$__toml_private_datetime")]
+        text: String,
+    },
     Array(Vec<Node>),
+    #[serde(serialize_with = "serialize_entries", deserialize_with = "deserialize_entries")]
     Table(Vec<Entry>),
 }
 
@@ -48,7 +60,7 @@ impl Node {
             Value::Integer(_) => "an integer",
             Value::Float(_) => "a decimal number",
             Value::Boolean(_) => "true or false",
-            Value::Datetime(_) => "a date",
+            Value::Datetime { .. } => "a date",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
         }
@@ -60,6 +72,56 @@ impl Node {
         let value: TomlValue = text.trim().parse().ok()?;
         Some(from_value(&value, &|_| self.place.clone()))
     }
+
+    /// A text whose key decides how it is read; every other value is what it is.
+    pub(super) fn into_bare(self) -> Self {
+        match self.value {
+            Value::String(text) => Self { value: Value::Bare(text), ..self },
+            _ => self,
+        }
+    }
+
+    /// The node at `path` below this one: keys of tables, and places in arrays, counted from 0.
+    pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, step| match &node.value {
+            Value::Table(entries) => entries.iter().find(|entry| entry.key == *step).map(|entry| &entry.node),
+            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+
+    /// Says that all of it was written at `place`.
+    pub(super) fn place_at(&mut self, place: &Place) {
+        self.place = place.clone();
+        match &mut self.value {
+            Value::Array(items) => items.iter_mut().for_each(|item| item.place_at(place)),
+            Value::Table(entries) => entries.iter_mut().for_each(|entry| {
+                entry.place = place.clone();
+                entry.node.place_at(place);
+            }),
+            _ => {}
+        }
+    }
+
+    /// Says that it was written where `written` was, item by item.
+    pub(super) fn place_as(&mut self, written: &Self) {
+        self.place = written.place.clone();
+        match (&mut self.value, &written.value) {
+            (Value::Array(items), Value::Array(written)) => {
+                items.iter_mut().zip(written).for_each(|(item, written)| item.place_as(written));
+            }
+            (Value::Table(entries), Value::Table(written)) => {
+                let written: BTreeMap<_, _> = written.iter().map(|entry| (&entry.key, entry)).collect();
+                for entry in entries {
+                    if let Some(written) = written.get(&entry.key) {
+                        entry.place = written.place.clone();
+                        entry.node.place_as(&written.node);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Node {
@@ -70,7 +132,7 @@ impl fmt::Display for Node {
             Value::Integer(number) => write!(f, "{number}"),
             Value::Float(number) => write!(f, "{number:?}"),
             Value::Boolean(truth) => write!(f, "{truth}"),
-            Value::Datetime(text) => f.write_str(text),
+            Value::Datetime { text } => f.write_str(text),
             Value::Array(items) => {
                 f.write_str("[")?;
                 for (index, item) in items.iter().enumerate() {
@@ -87,6 +149,15 @@ impl fmt::Display for Node {
             }
         }
     }
+}
+
+fn serialize_entries<S: Serializer>(entries: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(entries.iter().map(|entry| (&entry.key, &entry.node)))
+}
+
+fn deserialize_entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    let table = BTreeMap::<String, Node>::deserialize(deserializer)?;
+    Ok(table.into_iter().map(|(key, node)| Entry { key, place: Place::Unset, node }).collect())
 }
 
 /// `text` as a TOML string: quoted, escaped, on one line.
@@ -155,7 +226,7 @@ fn from_value(value: &TomlValue, placing: Placing<'_>) -> Node {
         TomlValue::Integer(number) => Value::Integer(*number.value()),
         TomlValue::Float(number) => Value::Float(*number.value()),
         TomlValue::Boolean(truth) => Value::Boolean(*truth.value()),
-        TomlValue::Datetime(date) => Value::Datetime(date.value().to_string()),
+        TomlValue::Datetime(date) => Value::Datetime { text: date.value().to_string() },
         TomlValue::Array(array) => Value::Array(array.iter().map(|item| from_value(item, placing)).collect()),
         TomlValue::InlineTable(table) => Value::Table(entries(table, placing)),
     };
@@ -180,7 +251,7 @@ mod tests {
 
     #[test]
     fn bare_text_reads_as_toml_where_it_is_toml() {
-        let bare = |text: &str| Node { value: Value::Bare(text.into()), place: Place::Flag("--x") };
+        let bare = |text: &str| Node { value: Value::Bare(text.into()), place: Place::Flag("--x".into()) };
         let node = bare(r#"[{path="/mcp", inject = false}]"#).as_toml().expect("TOML");
         assert_eq!(node.to_string(), r#"[{ path = "/mcp", inject = false }]"#);
         assert_eq!(bare("127.0.0.1:8900").as_toml(), None);

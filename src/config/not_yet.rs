@@ -1,6 +1,6 @@
 //! Keys that are part of the interface, and whose feature this version does not have: refused, never ignored.
 
-use super::{layers::Reader, problem::Problem};
+use super::{problem::Problem, reader::Reader};
 
 /// The keys, each with the value that asks for nothing where one can be written. Remove a row when the feature is there.
 const NOT_YET: [(&str, Option<&str>); 7] = [

@@ -2,18 +2,16 @@
 
 use super::{
     file::SECTIONS,
-    layers::{Key, Layers},
+    layers::Key,
     node::{Entry, Node, Value},
     problem::{Problem, nearest},
 };
 
 /// Every name in the file and in `COGNITO_PROXY_ROUTE` that is no name of ours.
-pub(super) fn problems(layers: &Layers) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = layers.file.iter().flat_map(section).collect();
-    if let Some(node) = layers.environment.get("route") {
-        problems.extend(routes(node));
-    }
-    problems
+///
+/// Asked of each layer by itself: a name that is wrong is wrong even where a layer above replaces what it names.
+pub(super) fn problems(file: &[Entry], route_variable: Option<&Node>) -> Vec<Problem> {
+    file.iter().flat_map(section).chain(route_variable.into_iter().flat_map(routes)).collect()
 }
 
 fn section(entry: &Entry) -> Vec<Problem> {

@@ -9,8 +9,8 @@ use crate::{
     cognito,
     config::{
         file::{Cognito, Verify},
-        layers::Setting,
         problem::Problem,
+        reader::Setting,
         url,
     },
     signin,

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::{Context, is_visible, placed};
 use crate::{
-    config::{file, kinds::Item, layers::Setting, problem::Problem, url},
+    config::{file, kinds::Item, problem::Problem, reader::Setting, url},
     guard::{ClientKey, HostPattern, Origin, Settings, UserSpec},
 };
 

@@ -4,9 +4,9 @@ use super::{Context, is_visible, placed};
 use crate::{
     config::{
         file::{Guard, Listen},
-        layers::Setting,
         place::Place,
         problem::Problem,
+        reader::Setting,
         url,
     },
     listen::{Address, Settings},

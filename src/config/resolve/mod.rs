@@ -19,10 +19,10 @@ use std::{
 use super::{
     environment::Environment,
     kinds::RawPath,
-    layers::{Reader, Setting},
     locate,
     place::Place,
     problem::Problem,
+    reader::{Reader, Setting},
     secret_file, units,
 };
 use crate::secret::Secret;

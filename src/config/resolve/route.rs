@@ -6,8 +6,8 @@ use super::{Context, placed, upstream};
 use crate::{
     config::{
         file::{self, Route as FileRoute},
-        layers::Setting,
         problem::Problem,
+        reader::Setting,
     },
     listen::Settings as Listeners,
     proxy::{Format, Inject, Route, Upstream},

@@ -6,9 +6,9 @@ use super::Context;
 use crate::{
     config::{
         file::{File, Warn},
-        layers::Setting,
         not_yet,
         problem::Problem,
+        reader::Setting,
         units, url,
     },
     current,

@@ -10,7 +10,7 @@ use http::Uri;
 
 use super::{Context, listen, placed};
 use crate::{
-    config::{file, kinds::RawPath, layers::Setting, locate::reason, problem::Problem, secret_file, url},
+    config::{file, kinds::RawPath, locate::reason, problem::Problem, reader::Setting, secret_file, url},
     listen::{Address, Settings as Listeners},
     proxy::Upstream,
     tls,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{Bench, MINIMAL};
-use crate::config::{file::SECTIONS, layers::Effective, node};
+use crate::config::{file::SECTIONS, node, reader::Effective};
 
 const SHIPPED: &str = include_str!("../../../proxy.toml");
 
