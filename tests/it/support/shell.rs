@@ -168,7 +168,7 @@ impl Running {
         };
         match timeout(BOUND, waiting).await {
             Ok(snapshot) => snapshot,
-            Err(_) => panic!("waited in vain for {what}: {:?}", self.current.snapshot().facts),
+            Err(late) => panic!("waited in vain for {what} ({late}): {:?}", self.current.snapshot().facts),
         }
     }
 
