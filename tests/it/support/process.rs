@@ -59,6 +59,11 @@ impl Process {
         self.status
     }
 
+    /// Its process id, while it is ours.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends a signal to this very process; nothing where it has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {

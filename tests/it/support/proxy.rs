@@ -120,6 +120,21 @@ impl Home {
         command.stdin(Stdio::null());
         Proxy::listening(Process::spawn("cognito-proxy run", &mut command).expect("built")).await
     }
+
+    /// `run` after these commands of a shell, such as `ulimit`; its outputs are the test's to choose.
+    pub(crate) fn command_after(&self, script: &str) -> Command {
+        let inner = self.command(&["run"]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{script}; exec \"$0\" \"$@\"")).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().current_dir(self.directory.path()).stdin(Stdio::null());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// Starts `run` after these commands of a shell; returns once it listens.
+    pub(crate) async fn serve_after(&self, script: &str) -> Proxy {
+        Proxy::listening(Process::spawn("cognito-proxy run", &mut self.command_after(script)).expect("a shell")).await
+    }
 }
 
 /// A running proxy. However the test ends it, its outputs must hold no token.
@@ -190,6 +205,11 @@ impl Proxy {
     /// Sends a signal, such as HUP.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.running().signal(signal);
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&mut self) -> rustix::process::Pid {
+        self.running().pid()
     }
 
     /// Asks it to end (SIGTERM) and waits for that.

@@ -134,28 +134,7 @@ impl Shell {
         store: Arc<dyn TokenStore>,
         seed: Option<Seed>,
     ) -> Running {
-        let clock: SharedClock = Arc::new(self.clock.clone());
-        let waits = current::Settings { wait: Duration::from_secs(10), hold: Duration::ZERO, max_held: 16 };
-        let state = || State::new(self.settings.clone(), "cognito-proxy login".into(), 7);
-        let first = state().at_rest(Ok(None)).snapshot(self.clock.now());
-        let (publisher, current, nudges) = current::cell(first, waits, Arc::clone(&clock));
-        let (commands, heard) = mpsc::channel(16);
-        let (warn, warnings) = mpsc::channel(16);
-        let parts = Parts {
-            state: state(),
-            store,
-            issuer,
-            seed,
-            clock,
-            publisher,
-            metrics: Arc::new(Metrics::default()),
-            warnings: warn,
-            nudges,
-            commands: heard,
-        };
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(Refresher::new(parts).run(shutdown.clone()));
-        Running { current, commands, warnings, shutdown, task }
+        start(&self.settings, &self.clock, issuer, store, seed)
     }
 
     /// Lets the current token grow so old that a refresh is due, and a little more.
@@ -227,6 +206,38 @@ impl Running {
         self.shut_down();
         self.ended().await;
     }
+}
+
+/// A refresher over what is given.
+pub(crate) fn start(
+    settings: &Settings,
+    clock: &ManualClock,
+    issuer: Arc<dyn Issuer>,
+    store: Arc<dyn TokenStore>,
+    seed: Option<Seed>,
+) -> Running {
+    let shared: SharedClock = Arc::new(clock.clone());
+    let waits = current::Settings { wait: Duration::from_secs(10), hold: Duration::ZERO, max_held: 16 };
+    let state = || State::new(settings.clone(), "cognito-proxy login".into(), 7);
+    let first = state().at_rest(Ok(None)).snapshot(clock.now());
+    let (publisher, current, nudges) = current::cell(first, waits, Arc::clone(&shared));
+    let (commands, heard) = mpsc::channel(16);
+    let (warn, warnings) = mpsc::channel(16);
+    let parts = Parts {
+        state: state(),
+        store,
+        issuer,
+        seed,
+        clock: shared,
+        publisher,
+        metrics: Arc::new(Metrics::default()),
+        warnings: warn,
+        nudges,
+        commands: heard,
+    };
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(Refresher::new(parts).run(shutdown.clone()));
+    Running { current, commands, warnings, shutdown, task }
 }
 
 /// The defaults of `proxy.toml`.

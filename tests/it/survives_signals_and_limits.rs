@@ -1,0 +1,207 @@
+//! What an operating system does to a process while it refreshes: stops it, asks it to end, takes its outputs, its
+//! descriptors and its disk.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use cognito_proxy::{
+    clock::{Clock as _, SystemClock},
+    devpool::{AppClient, Settings},
+    store::{FileStore, TokenStore as _},
+};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+
+use crate::support::{
+    http::{self as wire, Connection},
+    process::Process,
+    proxy::Proxy,
+    stage::{Stage, problem, validity},
+    wait::{self, BOUND},
+};
+
+const REQUEST: &str = "GET /orders HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+async fn rotating() -> Stage {
+    Stage::of(AppClient::public(Settings::CLIENT).rotating(Duration::ZERO)).await
+}
+
+fn generation(stage: &Stage) -> u64 {
+    let record = FileStore::new(stage.home.store()).load(SystemClock.now());
+    record.expect("whole").expect("there").generation
+}
+
+/// Lets every token from now on live this long, and the one that is stored be due.
+async fn due_at_start(stage: &Stage) {
+    stage.signed_in_with(3600, 100).await;
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_past_its_tokens_end_sends_no_dead_token_and_makes_no_burst() {
+    let stage = Stage::lasting(3).await;
+    let mut proxy = stage.serve("").await;
+    proxy.ready().await;
+    proxy.signal(Signal::STOP);
+    // Real time has to pass: it is what the token dies of.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let before = stage.refreshes();
+    proxy.signal(Signal::CONT);
+    assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+    let refreshes = stage.refreshes() - before;
+    assert!(refreshes <= 2, "{refreshes} refreshes to catch up");
+    let log = stage.upstream.log();
+    assert_eq!((log.total(), log.invalid(), log.without_token()), (1, 0, 0));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_to_end_lets_a_refresh_end_and_its_token_be_stored() {
+    for _ in 0..5 {
+        let stage = rotating().await;
+        stage.configure("");
+        due_at_start(&stage).await;
+        let (refreshes, stored) = (stage.refreshes(), generation(&stage));
+        let held = stage.pool.hold_answers();
+        let mut proxy = stage.home.serve_with(&[]).await;
+        stage.pool.wait_for(|calls| calls.refreshes() > refreshes).await;
+        proxy.signal(Signal::TERM);
+        proxy.logged("stopping").await;
+        drop(held);
+        assert_eq!(proxy.stop().await.code(), 0);
+        assert_eq!(generation(&stage), stored + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_without_room_is_flagged_and_written_to_once_it_has_some() {
+    let stage = rotating().await;
+    stage.configure("");
+    due_at_start(&stage).await;
+    let (before, stored) = (fs::read(stage.home.store()).expect("there"), generation(&stage));
+    let held = stage.pool.hold_answers();
+    // What a full disk does at any length, this limit does beyond one: the signal that comes with it is ignored.
+    let mut proxy = stage.home.serve_after("trap '' XFSZ").await;
+    let pid = proxy.pid();
+    let full = Rlimit { current: Some(512), maximum: None };
+    prlimit(Some(pid), Resource::Fsize, full).expect("our own process");
+    drop(held);
+    proxy.status_that("the flag", |status| (status["unpersisted_rotation"] == true).then_some(())).await;
+    assert_eq!(fs::read(stage.home.store()).expect("there"), before, "the old record is intact");
+    assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200, "served all the same");
+    let metrics = wire::get(proxy.admin(), "/metrics").await;
+    assert!(String::from_utf8_lossy(metrics.body()).contains("cognito_proxy_unpersisted_rotation 1"));
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: None, maximum: None }).expect("our own process");
+    proxy.status_that("no flag", |status| (status["unpersisted_rotation"] == false).then_some(())).await;
+    assert_eq!(generation(&stage), stored + 1);
+    assert_eq!(proxy.stop().await.code(), 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_never_has_room_delays_the_end_by_ten_seconds_and_says_so() {
+    let stage = rotating().await;
+    stage.configure("");
+    due_at_start(&stage).await;
+    let held = stage.pool.hold_answers();
+    let mut proxy = stage.home.serve_after("trap '' XFSZ").await;
+    let pid = proxy.pid();
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: Some(512), maximum: None }).expect("our own process");
+    drop(held);
+    proxy.status_that("the flag", |status| (status["unpersisted_rotation"] == true).then_some(())).await;
+    let ended = proxy.stop().await;
+    assert_eq!(ended.code(), 0);
+    assert!(ended.stderr.contains("going down with a session that could not be stored"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn outputs_that_are_closed_or_full_stop_nothing() {
+    for script in ["exec >&- 2>&-", "exec >/dev/full 2>/dev/full"] {
+        let stage = Stage::lasting(5).await;
+        let socket = stage.home.path("proxy.sock");
+        let toml = stage.toml("").replace("[\"127.0.0.1:0\"]", &format!("[\"unix:{}\"]", socket.display()));
+        stage.home.configure(&toml.replace("listen.admin = \"127.0.0.1:0\"", "listen.admin = \"off\""));
+        stage.signed_in().await;
+        let mut command = stage.home.command_after(script);
+        let mut process = Process::spawn("cognito-proxy run", command.stdin(Stdio::null())).expect("a shell");
+        let listening = async || tokio::net::UnixStream::connect(&socket).await.ok();
+        wait::until("its socket", listening).await;
+        let before = stage.refreshes();
+        // Through two refreshes, each with its line for the log.
+        stage.pool.wait_for(|calls| calls.refreshes() >= before + 2).await;
+        let mut client = Connection::to_socket(&socket).await;
+        client.send(REQUEST).await;
+        assert_eq!(client.receive().await.status, 200, "{script}");
+        process.signal(Signal::TERM);
+        assert_eq!(process.finish(BOUND).await.code(), 0, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn reloads_under_load_fail_no_request_and_a_bad_file_changes_nothing() {
+    let stage = Stage::lasting(3).await;
+    let mut proxy = stage.serve("").await;
+    proxy.ready().await;
+    let good = stage.toml("refresh.wait = \"20s\"");
+    for round in 0..40 {
+        match round % 4 {
+            1 => stage.home.configure("cognito = \"no table\""),
+            _ => stage.home.configure(&good),
+        };
+        proxy.signal(Signal::HUP);
+        for _ in 0..3 {
+            let answer = wire::get(proxy.address(), "/orders").await;
+            assert_eq!(answer.status(), 200, "round {round}: {:?}", answer.body());
+        }
+    }
+    proxy.logged("configuration not reloaded, the old one stays").await;
+    proxy.logged("configuration reloaded").await;
+    let log = stage.upstream.log();
+    assert_eq!((log.total(), log.invalid(), log.without_token()), (120, 0, 0));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn clients_that_take_every_descriptor_do_not_keep_a_refresh_from_its_own() {
+    let stage = Stage::lasting(4).await;
+    stage.configure("runtime.workers = 1");
+    stage.signed_in().await;
+    let proxy: Proxy = stage.home.serve_after("ulimit -n 64").await;
+    proxy.status_that("a session", |status| (status["state"] == "fresh").then_some(())).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(proxy.connect().await);
+    }
+    let before = stage.pool.calls().refreshed();
+    // Two refreshes in the middle of that; each needs a connection and a file.
+    let refreshed = stage.pool.wait_for(|calls| calls.refreshed() >= before + 2);
+    tokio::time::timeout(BOUND, refreshed).await.expect("refreshes go on");
+    drop(crowd);
+    wait::until("room again", async || {
+        let answer = tokio::time::timeout(Duration::from_secs(2), wire::get(proxy.address(), "/orders")).await.ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(proxy.stop().await.code(), 0);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_used_stays_until_a_sign_in_moves_it_aside() {
+    let stage = Stage::of(AppClient::public(Settings::CLIENT).with_validity(validity(3600, 86_400))).await;
+    stage.configure("");
+    stage.signed_in().await;
+    let sound = fs::read(stage.home.store()).expect("there");
+    let flipped = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] = 0xff;
+        bytes
+    };
+    for content in [Vec::new(), sound[..sound.len() / 2].to_vec(), flipped(0), flipped(sound.len() / 2)] {
+        fs::write(stage.home.store(), &content).expect("room");
+        let proxy = stage.home.serve_with(&[]).await;
+        problem(&wire::get(proxy.address(), "/orders").await, 503, "login_required");
+        assert_eq!(fs::read(stage.home.store()).expect("there"), content, "not touched");
+        stage.signed_in().await;
+        assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+        proxy.stop().await;
+    }
+    let aside = crate::support::proxy::files_below(&stage.home.path("state"));
+    let aside = aside.iter().filter(|path| path.to_string_lossy().contains(".corrupt-")).count();
+    assert_eq!(aside, 4, "each is kept");
+}
