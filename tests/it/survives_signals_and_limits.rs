@@ -205,3 +205,23 @@ async fn a_record_that_cannot_be_used_stays_until_a_sign_in_moves_it_aside() {
     let aside = aside.iter().filter(|path| path.to_string_lossy().contains(".corrupt-")).count();
     assert_eq!(aside, 4, "each is kept");
 }
+
+#[tokio::test]
+async fn a_proxy_that_runs_holds_its_locks_and_its_sockets_to_its_end() {
+    let stage = Stage::of(AppClient::public(Settings::CLIENT)).await;
+    let socket = stage.home.path("proxy.sock");
+    stage.configure("");
+    let toml = stage.toml("").replace("listen.proxy = [", &format!("listen.proxy = [\"unix:{}\", ", socket.display()));
+    stage.home.configure(&toml);
+    stage.signed_in().await;
+    let mut proxy = stage.home.serve_with(&[]).await;
+    proxy.ready().await;
+    let mut client = Connection::to_socket(&socket).await;
+    client.send(REQUEST).await;
+    assert_eq!(client.receive().await.status, 200);
+    let second = stage.home.run(&["run"]).await;
+    assert_eq!(second.code(), 1, "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("process id {}", proxy.pid().as_raw_nonzero())), "{}", second.stderr);
+    assert_eq!(proxy.stop().await.code(), 0);
+    assert!(!socket.exists(), "taken away at the end");
+}
