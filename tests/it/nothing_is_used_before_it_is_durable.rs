@@ -17,7 +17,8 @@ use cognito_proxy::{
     devpool::{Commit, Fault, Scope},
     refresher::Command,
     session::{EndReason, Failure, Grant, Session, TokenKind, status::StateName},
-    store::{Changes, LoadError, Lock, LockError, SaveError, TokenStore, WatchError},
+    store::{LoadError, Lock, LockError, SaveError, TokenStore},
+    watch::{Changes, WatchError},
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
