@@ -9,7 +9,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot},
 };
 
-use super::{App, Reload, follow::Followed, gate, issuer, readiness};
+use super::{App, Reload, descriptors, follow::Followed, gate, issuer, readiness};
 use crate::{
     admin::{
         Admin, IssuedToken, Reloaded,
@@ -130,7 +130,7 @@ impl Controls {
         self.routing.replace(plan);
         self.proxy_guard.store(Arc::new(guards.proxy));
         self.admin_guard.store(Arc::new(guards.admin));
-        self.limits.store(Arc::new(new.server.clone()));
+        self.limits.store(Arc::new(descriptors::within_limit(&new.server)));
         self.admin.reconfigure(readiness(&new));
         Ok((new, Reloaded { needs_restart }))
     }

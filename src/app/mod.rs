@@ -5,6 +5,7 @@
 //! and the control socket; each worker is a thread of its own (see [`workers`]).
 
 mod control;
+mod descriptors;
 mod follow;
 mod gate;
 mod manager;
@@ -127,6 +128,7 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
+        descriptors::raise_limit();
         let running = RunningLock::acquire(record(&config))?;
         let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
         // A damaged or newer record stays as it is, and requests are told.
@@ -151,7 +153,7 @@ impl App {
             routing: Routing::new(plan),
             proxy_guard: Arc::new(ArcSwap::from_pointee(guards.proxy)),
             admin_guard: Arc::new(ArcSwap::from_pointee(guards.admin)),
-            limits: Arc::new(ArcSwap::from_pointee(config.server.clone())),
+            limits: Arc::new(ArcSwap::from_pointee(descriptors::within_limit(&config.server))),
             metrics: Arc::new(Metrics::default()),
             issuer,
             publisher,

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::watch;
 
 /// Connections beyond `max_connections` that are still answered with `overloaded`, before more are closed unanswered.
-const STANDING: usize = 64;
+pub const STANDING: usize = 64;
 
 /// The end that says when.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::{
     reply::{self, Refusal},
 };
 
-pub use self::drain::{Drain, Room, Shutdown, shutdown};
+pub use self::drain::{Drain, Room, STANDING, Shutdown, shutdown};
 use self::{
     connection::serve_connection,
     drain::{Live, Phase},

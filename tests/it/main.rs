@@ -12,6 +12,7 @@
 mod check;
 mod commands;
 mod emulators;
+mod idles_without_waking;
 mod import_and_status;
 mod layering;
 mod logs_are_never_fatal;

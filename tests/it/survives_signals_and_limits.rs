@@ -162,10 +162,10 @@ async fn clients_that_take_every_descriptor_do_not_keep_a_refresh_from_its_own()
     let stage = Stage::lasting(4).await;
     stage.configure("runtime.workers = 1");
     stage.signed_in().await;
-    let proxy: Proxy = stage.home.serve_after("ulimit -n 64").await;
+    let proxy: Proxy = stage.home.serve_after("ulimit -n 256").await;
     proxy.status_that("a session", |status| (status["state"] == "fresh").then_some(())).await;
     let mut crowd = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         crowd.push(proxy.connect().await);
     }
     let before = stage.pool.calls().refreshed();
