@@ -24,8 +24,8 @@ pub(super) struct GuardGate {
     clock: SharedClock,
 }
 
-/// Counts refusals, where whoever serves does not count them itself.
-pub(super) struct Counted(Option<Arc<Shard>>);
+/// Counts refusals among the figures of whoever serves.
+pub(super) struct Counted(Arc<Shard>);
 
 impl fmt::Debug for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,15 +35,13 @@ impl fmt::Debug for Counted {
 
 impl Observer for Counted {
     fn refused(&self, code: Code) {
-        if let Some(figures) = &self.0 {
-            figures.refused(code);
-        }
+        self.0.refused(code);
     }
 }
 
 impl GuardGate {
-    /// A gate that `guard` stands at; what it refuses is counted in `figures`, unless the server's own figures are read.
-    pub(super) fn new(guard: Arc<ArcSwap<Guard>>, clock: SharedClock, figures: Option<Arc<Shard>>) -> Self {
+    /// A gate that `guard` stands at; what it refuses is counted in `figures`.
+    pub(super) fn new(guard: Arc<ArcSwap<Guard>>, clock: SharedClock, figures: Arc<Shard>) -> Self {
         Self { guard, peers: peer::Resolver::new(), refusals: Arc::new(Refusals::new(Counted(figures))), clock }
     }
 }

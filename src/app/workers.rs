@@ -122,7 +122,7 @@ impl Worker {
             let listeners = self.listeners.into_iter().map(BoundListener::start).collect::<io::Result<Vec<_>>>()?;
             let proxy = Proxy::new(self.routing, self.current, Arc::clone(&self.figures), self.pseudonym);
             let server = Server {
-                gate: Rc::new(GuardGate::new(self.guard, self.clock, None)),
+                gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures))),
                 service: Rc::new(move |request, connection| Rc::clone(&proxy).handle(request, connection)),
                 settings: self.limits,
                 room: self.room,
@@ -146,7 +146,7 @@ pub(super) fn pages(
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
     let figures = Arc::new(crate::metrics::Shard::default());
     Server {
-        gate: Rc::new(GuardGate::new(Arc::clone(&app.admin_guard), Arc::clone(&app.clock), Some(app.metrics.shard()))),
+        gate: Rc::new(GuardGate::new(Arc::clone(&app.admin_guard), Arc::clone(&app.clock), app.metrics.shard())),
         service: Rc::new(move |request: Request<Incoming>, _| {
             let (head, _body) = request.into_parts();
             future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))
