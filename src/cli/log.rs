@@ -51,7 +51,11 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target("cognito_proxy", own)
+    Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target("cognito_proxy", own)
+        // An error at every 5xx, since the SDK does not find a connection of its own to close: ours are not its to close.
+        .with_target("aws_smithy_runtime::client::http::connection_poisoning", LevelFilter::OFF)
 }
 
 /// Where lines go.
@@ -149,6 +153,16 @@ fn json(level: Level, target: &str, fields: &Fields, at: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_library_says_of_its_own_connections_is_not_logged() {
+        let targets = targets(LogLevel::Trace);
+        let poisoning = "aws_smithy_runtime::client::http::connection_poisoning";
+        assert!(!targets.would_enable(poisoning, &Level::ERROR));
+        assert!(targets.would_enable("aws_smithy_runtime", &Level::WARN));
+        assert!(!targets.would_enable("aws_smithy_runtime", &Level::INFO));
+        assert!(targets.would_enable("cognito_proxy::proxy", &Level::TRACE));
+    }
 
     fn fields(message: &str, values: &[(&'static str, &str)]) -> Fields {
         Fields { message: message.into(), values: values.iter().map(|(name, text)| (*name, (*text).into())).collect() }

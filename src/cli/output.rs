@@ -16,8 +16,7 @@ const DEFAULT_WIDTH: usize = 120;
 ///
 /// A reader that has left (`check --explain | head -1`) is no failure; a full disk is.
 pub fn to_stdout(text: &str) -> Exit {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match try_stdout(text) {
         Ok(()) => Exit::Ok,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(error) => {
@@ -25,6 +24,15 @@ pub fn to_stdout(text: &str) -> Exit {
             Exit::Other
         }
     }
+}
+
+/// The same, where a reader that has left is the end of what there is to do.
+///
+/// # Errors
+/// What the system says.
+pub fn try_stdout(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Writes a line for a person to standard error. Where that is closed or full there is nobody left to tell.

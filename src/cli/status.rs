@@ -1,6 +1,10 @@
 //! `status`: the session, and how long it lasts.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    thread,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use tokio::runtime;
@@ -18,6 +22,12 @@ use crate::{
 /// A proxy that runs answers at once; one that does not within this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two looks.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Cursor to the upper left, and nothing below it (ECMA-48: CUP, ED).
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
 /// `status`'s own options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusArgs {
@@ -27,6 +37,9 @@ pub(super) struct StatusArgs {
     /// Show one line, as for a prompt
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    /// Show it again whenever it changes, until interrupted; on a terminal every second
+    #[arg(short, long)]
+    watch: bool,
     /// Exit 3 for a session that ends within this time, as "1d"
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     warn_within: Option<Duration>,
@@ -58,6 +71,9 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    if args.watch {
+        return watch(global, args, &config);
+    }
     match look(&config) {
         Ok(report) => show(args, &report),
         Err(error) => refuse(global.is_styled(), &error),
@@ -101,21 +117,72 @@ fn look(config: &Config) -> Result<Report, Error> {
     Ok(state.at_rest(Ok(stored.map(Box::new))).snapshot(now).facts.report(now, 0))
 }
 
-fn show(args: &StatusArgs, report: &Report) -> Exit {
-    let now = SystemClock.now().wall;
-    let text = match (args.json, args.format) {
-        (true, _) => match serde_json::to_string_pretty(report) {
-            Ok(json) => json + "\n",
-            Err(error) => {
-                output::to_stderr(&format!("error: the status cannot be written as JSON: {error}"));
-                return Exit::Other;
+/// Looks every second. Ends when nobody reads any more, or where there is nothing to look at.
+fn watch(global: &Global, args: &StatusArgs, config: &Config) -> Exit {
+    let redraws = io::stdout().is_terminal() && !args.json;
+    let mut shown = None;
+    loop {
+        let report = match look(config) {
+            Ok(report) => report,
+            Err(error) => return refuse(global.is_styled(), &error),
+        };
+        let timeless = without_countdowns(&report);
+        if redraws || shown.as_ref() != Some(&timeless) {
+            shown = Some(timeless);
+            let text = match written(args, &report) {
+                Ok(text) if redraws => format!("{CLEAR}{text}"),
+                Ok(text) => text,
+                Err(exit) => return exit,
+            };
+            match output::try_stdout(&text) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return verdict::of(&report, args.warn_within);
+                }
+                Err(error) => {
+                    output::to_stderr(&format!("error: standard output cannot be written: {error}"));
+                    return Exit::Other;
+                }
             }
-        },
-        (false, Some(Format::Short)) => clocks::in_short(report, now) + "\n",
-        (false, None) => clocks::describe(report, now),
+        }
+        thread::sleep(SECOND);
+    }
+}
+
+/// What has to differ for a status to be another one.
+fn without_countdowns(report: &Report) -> Report {
+    let mut timeless = report.clone();
+    for token in [&mut timeless.id_token, &mut timeless.access_token].into_iter().flatten() {
+        // Whether it is over is no countdown.
+        token.expires_in_s = token.expires_in_s.min(1);
+    }
+    timeless.refresh_token.expires_in_s = None;
+    timeless
+}
+
+fn show(args: &StatusArgs, report: &Report) -> Exit {
+    let text = match written(args, report) {
+        Ok(text) => text,
+        Err(exit) => return exit,
     };
     match output::to_stdout(&text) {
         Exit::Ok => verdict::of(report, args.warn_within),
         exit => exit,
+    }
+}
+
+fn written(args: &StatusArgs, report: &Report) -> Result<String, Exit> {
+    let now = SystemClock.now().wall;
+    match (args.json, args.format) {
+        // One document a line, for whoever reads them one by one.
+        (true, _) => {
+            let json = if args.watch { serde_json::to_string(report) } else { serde_json::to_string_pretty(report) };
+            json.map(|json| json + "\n").map_err(|error| {
+                output::to_stderr(&format!("error: the status cannot be written as JSON: {error}"));
+                Exit::Other
+            })
+        }
+        (false, Some(Format::Short)) => Ok(clocks::in_short(report, now) + "\n"),
+        (false, None) => Ok(clocks::describe(report, now)),
     }
 }

@@ -1,6 +1,11 @@
 //! The commands beside `run`: what they print, and the codes that scripts rely on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{ChildStdout, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cognito_proxy::{
@@ -9,11 +14,13 @@ use cognito_proxy::{
 };
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::support::{
     http::{exchange, get},
     process::Finished,
     proxy::{FREE_PORTS, Home},
+    wait::{BOUND, until},
 };
 
 async fn pool() -> DevPool {
@@ -306,4 +313,33 @@ async fn a_change_of_the_file_is_a_reload_and_a_refusal_is_counted_once() {
     let request = http::Request::get("/x").header("host", "api.test").body(Full::<Bytes>::default());
     assert_eq!(exchange(proxy.address(), request.expect("a request")).await.status(), 503, "admitted, and signed out");
     exits(&proxy.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_watched_status_is_told_at_every_change_until_nobody_reads_any_more() {
+    let pool = pool().await;
+    let home = Home::new();
+    home.configure(&configuration(&pool, ""));
+    let mut command = home.command(&["status", "--watch", "--json"]);
+    let mut watching = command.stdout(Stdio::piped()).spawn().expect("built");
+    let mut told = BufReader::new(watching.stdout.take().expect("piped"));
+    let next = async |mut told: BufReader<ChildStdout>| {
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            told.read_line(&mut line).map(|_| (line, told))
+        });
+        let (line, told) = timeout(BOUND, line).await.expect("told in time").expect("no panic").expect("read");
+        (serde_json::from_str::<Value>(&line).expect("JSON")["state"].clone(), told)
+    };
+    let state;
+    (state, told) = next(told).await;
+    assert_eq!(state, "signed_out");
+    import(&home, &pool).await;
+    let state;
+    (state, told) = next(told).await;
+    assert_eq!(state, "fresh");
+    drop(told);
+    exits(&home.run(&["logout", "--yes"]).await, 0);
+    let ended = until("the end of `status --watch`", async || watching.try_wait().expect("ours")).await;
+    assert_eq!(ended.code(), Some(4));
 }
