@@ -10,6 +10,7 @@
 
 mod check;
 mod commands;
+mod config_errors;
 mod emulators;
 mod import_and_status;
 mod layering;
@@ -19,7 +20,9 @@ mod many_processes_share_one_store;
 mod never_logs_tokens;
 mod no_rotated_token_is_lost;
 mod nothing_is_used_before_it_is_durable;
+mod one_proxy_per_profile_and_port;
 mod outages_heal_by_themselves;
+mod reload;
 mod requests_without_a_token;
 mod seeds_and_pool_settings;
 mod support;

@@ -41,7 +41,7 @@ async fn a_thousand_requests_at_an_expiry_make_one_refresh() {
         crowd.push(client);
     }
     // The refresh is under way and cannot end; whoever started it leaves.
-    stage.pool.wait_for(|calls| calls.refreshes() > before).await;
+    stage.called(|calls| calls.refreshes() > before).await;
     drop(crowd.swap_remove(0));
     assert_eq!(stage.upstream.log().total(), 0, "nobody was served before it");
     drop(held);
@@ -96,7 +96,7 @@ async fn a_refresh_that_fails_is_told_at_once_and_made_again() {
     let failed = wire::get(proxy.address(), "/").await;
     problem(&failed, 503, "refresh_failing");
     // The next attempt is due by itself, within a second: requests need not ask for it.
-    stage.pool.wait_for(|calls| calls.refreshes() == first + 2).await;
+    stage.called(|calls| calls.refreshes() == first + 2).await;
     proxy.status_that("the refresh's end", |status| (status["state"] == "fresh").then_some(())).await;
     assert_eq!(wire::get(proxy.address(), "/").await.status(), 200);
     proxy.stop().await;
@@ -111,7 +111,7 @@ async fn a_request_that_waits_has_not_had_its_body_read() {
     let mut upload: Connection = proxy.connect().await;
     let length = 64 * 1024 * 1024;
     upload.send(format!("POST /sink HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")).await;
-    stage.pool.wait_for(|calls| calls.refreshes() > before).await;
+    stage.called(|calls| calls.refreshes() > before).await;
     let mut sent = 0;
     let piece = vec![0; 64 * 1024];
     // Backpressure: what fits into the kernel's buffers is taken, and no more, long before the whole.
