@@ -1,11 +1,11 @@
 //! What the owner of a running proxy tells it, carried out.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::Signal,
     sync::{Mutex, mpsc, oneshot},
 };
 
@@ -76,9 +76,9 @@ impl Controls {
         }
     }
 
-    /// Reads the configuration again at each SIGHUP, and whenever its file has changed. Never completes.
-    pub(super) async fn reloads(&self) {
-        let mut hangups = signal(SignalKind::hangup())
+    /// Reads the configuration again at each of these and whenever its file changes. Never completes.
+    pub(super) async fn reloads(&self, hangups: io::Result<Signal>) {
+        let mut hangups = hangups
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for; use `cognito-proxy reload`"))
             .ok();
         let file = self.config.lock().await.file.clone();

@@ -20,7 +20,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
@@ -210,6 +213,8 @@ impl App {
             controls.clone(),
             rustix::process::geteuid().as_raw(),
         ));
+        // Before anybody is told that this serves: until it is listened for, a hangup ends the process.
+        let hangups = signal(SignalKind::hangup());
         self.announce();
 
         let (warnings, heard) = mpsc::channel(WARNINGS);
@@ -225,7 +230,7 @@ impl App {
 
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("stopping"),
-            () = controls.reloads() => {}
+            () = controls.reloads(hangups) => {}
             () = manager::keep_told(&notifier, &current, &commands, &health) => {}
         }
         notifier.stopping("draining");

@@ -122,6 +122,7 @@ impl Session {
         settings: &Settings,
     ) -> Self {
         let claims = &grant.id_token.claims;
+        let proved = LastRefresh { at: grant.id_token.received.wall, outcome: Outcome::Ok, error: None };
         Self {
             user_pool_id: settings.user_pool_id.clone(),
             client_id: settings.client_id.clone(),
@@ -134,13 +135,11 @@ impl Session {
             origin,
             device,
             generation: 1,
-            notes: Notes::default(),
+            notes: Notes { last_refresh: Some(proved), ..Notes::default() },
             jwks: grant.jwks,
         }
     }
-}
 
-impl Session {
     /// The same session with nothing that could be injected: its tokens end at `now`.
     #[must_use]
     pub fn without_tokens(mut self, now: Now) -> Self {

@@ -162,11 +162,11 @@ async fn a_running_proxy_adopts_an_import_without_a_failed_request() {
     let mut took = Duration::ZERO;
     let (adopting, is_adopted) = tokio::sync::watch::channel(false);
     let importing = async {
-        stage.upstream.wait_for(|log| log.total() > 10).await;
+        stage.arrived(|log| log.total() > 10).await;
         let imported = stage.import(&tokens).await;
         let began = Instant::now();
         assert_eq!(imported.code(), 0, "{imported:?}");
-        stage.upstream.wait_for(|log| log.distinct_tokens().len() == 2).await;
+        stage.arrived(|log| log.distinct_tokens().len() == 2).await;
         took = began.elapsed();
         adopting.send_replace(true);
     };

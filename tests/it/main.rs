@@ -11,6 +11,7 @@
 
 mod check;
 mod commands;
+mod config_errors;
 mod emulators;
 mod idles_without_waking;
 mod import_and_status;
@@ -21,7 +22,9 @@ mod many_processes_share_one_store;
 mod never_logs_tokens;
 mod no_rotated_token_is_lost;
 mod nothing_is_used_before_it_is_durable;
+mod one_proxy_per_profile_and_port;
 mod outages_heal_by_themselves;
+mod reload;
 mod requests_without_a_token;
 mod seeds_and_pool_settings;
 mod support;

@@ -70,7 +70,7 @@ async fn sigterm_lets_a_request_in_flight_finish() {
     let (address, admin) = (proxy.address(), proxy.admin());
     let held = stage.upstream.hold_replies();
     let in_flight = tokio::spawn(async move { wire::get(address, "/slow").await });
-    stage.upstream.wait_for(|log| log.total() == 1).await;
+    stage.arrived(|log| log.total() == 1).await;
     proxy.signal(Signal::TERM);
     proxy.logged("stopping").await;
     // Drained means: nothing new, and the old one to its end.
@@ -93,7 +93,7 @@ async fn a_drain_ends_at_its_timeout() {
     let _held = stage.upstream.hold_replies();
     let mut client = proxy.connect().await;
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    stage.upstream.wait_for(|log| log.total() == 1).await;
+    stage.arrived(|log| log.total() == 1).await;
     let finished = proxy.stop().await;
     assert_eq!(finished.code(), 0, "{address}");
     assert!(finished.stderr.contains("cut off"), "{}", finished.stderr);
@@ -111,7 +111,7 @@ async fn sigterm_during_a_refresh_stores_the_rotated_token_first() {
     let refreshes = stage.refreshes();
     let held = stage.pool.hold_answers();
     let mut proxy = stage.home.serve_with(&[]).await;
-    stage.pool.wait_for(|calls| calls.refreshes() > refreshes).await;
+    stage.called(|calls| calls.refreshes() > refreshes).await;
     proxy.signal(Signal::TERM);
     proxy.logged("stopping").await;
     // Cognito has exchanged the refresh token already: without a grace period the old one is worth nothing.

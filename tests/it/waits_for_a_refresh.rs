@@ -41,7 +41,7 @@ async fn a_thousand_requests_at_an_expiry_make_one_refresh() {
         crowd.push(client);
     }
     // The refresh is under way and cannot end; whoever started it leaves.
-    stage.pool.wait_for(|calls| calls.refreshes() > before).await;
+    stage.called(|calls| calls.refreshes() > before).await;
     drop(crowd.swap_remove(0));
     assert_eq!(stage.upstream.log().total(), 0, "nobody was served before it");
     drop(held);
@@ -108,7 +108,7 @@ async fn a_request_that_waits_has_not_had_its_body_read() {
     let mut upload: Connection = proxy.connect().await;
     let length = 64 * 1024 * 1024;
     upload.send(format!("POST /sink HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")).await;
-    stage.pool.wait_for(|calls| calls.refreshes() > before).await;
+    stage.called(|calls| calls.refreshes() > before).await;
     let mut sent = 0;
     let piece = vec![0; 64 * 1024];
     // Backpressure: what fits into the kernel's buffers is taken, and no more, long before the whole.

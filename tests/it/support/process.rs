@@ -80,6 +80,18 @@ impl Process {
         found.unwrap_or_else(|| panic!("{} ended without {what}:\n{}", self.name, self.printed()))
     }
 
+    /// The same, or None where it ends without such a line.
+    pub(crate) async fn error_line_or_end<T>(&mut self, reads: impl Fn(&str) -> Option<T>) -> Option<T> {
+        timeout(BOUND, self.stderr.find(reads))
+            .await
+            .unwrap_or_else(|_| panic!("{} neither said it nor ended within {BOUND:?}:\n{}", self.name, self.printed()))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Both outputs so far.
     pub(crate) fn printed(&self) -> String {
         format!("--- stdout\n{}--- stderr\n{}", self.stdout.text(), self.stderr.text())

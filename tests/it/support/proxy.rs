@@ -154,6 +154,32 @@ impl Proxy {
         Self { addresses, admin, process: Some(process) }
     }
 
+    /// Starts this command, which runs the proxy; returns once it listens.
+    pub(crate) async fn started(command: &mut Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::listening(Process::spawn("cognito-proxy run", command).expect("built")).await
+    }
+
+    /// The same for one that may be refused: then what it said.
+    pub(crate) async fn listening_or_not(command: &mut Command) -> Result<Self, Finished> {
+        let mut process = Process::spawn("cognito-proxy run", command.stdin(Stdio::null())).expect("built");
+        match process.error_line_or_end(listening).await {
+            Some((addresses, admin)) => Ok(Self { addresses, admin, process: Some(process) }),
+            None => Err(process.finish(BOUND).await),
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("not stopped yet").id()
+    }
+
+    /// Waits until it has ended, however that came.
+    pub(crate) async fn gone(&mut self) {
+        let process = self.running();
+        wait::until("its end", async || process.ended()).await;
+    }
+
     /// Its first TCP address.
     pub(crate) fn address(&self) -> SocketAddr {
         *self.addresses.first().expect("it listens on TCP")

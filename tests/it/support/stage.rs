@@ -6,8 +6,8 @@ use bytes::Bytes;
 use cognito_proxy::{
     clock::SystemClock,
     devpool::{
-        AppClient, DevPool, Fault, Lie, Scope, Settings, Tokens, Validity,
-        echo::{Echo, EchoSettings},
+        AppClient, Calls, DevPool, Fault, Lie, Scope, Settings, Tokens, Validity,
+        echo::{Echo, EchoLog, EchoSettings},
     },
 };
 use http::{Request, Response};
@@ -18,6 +18,7 @@ use super::{
     http as wire,
     process::Finished,
     proxy::{Home, Proxy},
+    wait,
 };
 
 /// A pool with one user, an upstream, and a home.
@@ -98,6 +99,16 @@ impl Stage {
         let record = std::fs::read(self.home.store()).expect("a record in the store");
         let record: Value = serde_json::from_slice(&record).expect("JSON");
         record["session"]["refresh_token"].as_str().expect("a refresh token").to_owned()
+    }
+
+    /// Waits until what has arrived upstream is like that; the test fails where it does not come.
+    pub(crate) async fn arrived(&self, is_met: impl FnMut(&EchoLog) -> bool) {
+        wait::bounded("requests upstream", self.upstream.wait_for(is_met)).await;
+    }
+
+    /// Waits until the calls of the pool are like that; the test fails where they do not come.
+    pub(crate) async fn called(&self, is_met: impl FnMut(&Calls) -> bool) {
+        wait::bounded("calls of the pool", self.pool.wait_for(is_met)).await;
     }
 
     /// How many refreshes the pool has been asked for.

@@ -35,6 +35,11 @@ pub(crate) async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
+/// What `coming` brings; the test fails where it brings nothing within [`BOUND`].
+pub(crate) async fn bounded<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    timeout(BOUND, coming).await.unwrap_or_else(|_| panic!("waited {BOUND:?} in vain for {what}"))
+}
+
 #[tokio::test]
 async fn a_probe_is_asked_until_it_answers_and_a_hang_ends_at_the_bound() {
     let mut asked = 0;
