@@ -32,9 +32,11 @@ async def main():
             assert download.headers["content-length"] == str(16 * MIB)
             assert sum([len(piece) async for piece in download.aiter_bytes()]) == 16 * MIB
 
-        # A client that goes away in the middle of a download harms no other request.
-        async with client.stream("GET", f"/bytes/{64 * MIB}") as download:
-            await anext(download.aiter_bytes())
+        # A download that is given up harms no other request. Over HTTP/2 httpx leaves the stream as it is, neither read
+        # nor reset, and so fills its own connection's window, whoever the server is.
+        if version == "1":
+            async with client.stream("GET", f"/bytes/{64 * MIB}") as download:
+                await anext(download.aiter_bytes())
         assert (await client.get("/status/404")).status_code == 404
     print("done")
 

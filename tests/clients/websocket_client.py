@@ -11,11 +11,11 @@ address = sys.argv[1]
 
 
 def to(path, **options):
-    return connect(f"ws://{address}{path}", proxy=None, max_size=2**24, **options)
+    return connect(f"ws://{address}{path}", proxy=None, max_size=2**24, subprotocols=["orders.v0", "orders.v1"], **options)
 
 
 async def messages(compression):
-    async with to("/echo", compression=compression, subprotocols=["orders.v0", "orders.v1"]) as socket:
+    async with to("/echo", compression=compression) as socket:
         assert socket.subprotocol == "orders.v1", socket.subprotocol
         large = os.urandom(4 * 1024 * 1024)
         for message in ["", "héllo", b"", b"\0\xff", large]:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosedError
 
 
 def say(text):
@@ -15,8 +16,12 @@ async def answer(socket):
         await socket.send(socket.request.headers["authorization"])
     if socket.request.path == "/close":
         await socket.close(4001, "enough")
-    async for message in socket:
-        await socket.send(message)
+    try:
+        async for message in socket:
+            await socket.send(message)
+    except ConnectionClosedError:
+        # Closed with another code than 1000.
+        pass
     say(f"closed {socket.close_code} {socket.close_reason}")
 
 

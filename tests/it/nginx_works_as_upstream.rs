@@ -82,6 +82,22 @@ async fn redirects_and_cookies_lead_back_to_the_proxy() {
 }
 
 #[tokio::test]
+async fn connections_that_it_gives_up_cost_no_request() {
+    let (stage, nginx) = (Stage::new().await, Nginx::start().await);
+    let more = format!("upstream.ca_file = {:?}\nruntime.workers = 1", nginx.authority);
+    for url in [nginx.http(), nginx.https()] {
+        let proxy = stage.serve_before(&url, &more).await;
+        let target = format!("http://{}/seen?[1-300]", proxy.address());
+        for method in [&["--data", "x"][..], &["--data", "x", "--parallel", "--parallel-max", "20"]] {
+            let each = ["--write-out", "%{http_code}\\n", "--output", "/dev/null", &target];
+            let answers = curl(&[method, &each].concat()).succeeds().await.stdout;
+            assert_eq!(answers, "200\n".repeat(300), "{url} {method:?}");
+        }
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn files_arrive_whole_both_ways_and_an_upload_may_be_refused_early() {
     let (stage, nginx) = (Stage::new().await, Nginx::start().await);
     let content: Vec<u8> =
@@ -97,11 +113,11 @@ async fn files_arrive_whole_both_ways_and_an_upload_may_be_refused_early() {
             curl(&["--fail", version, "--upload-file", file, &target]).succeeds().await;
             curl(&["--fail", version, "--output", path, &target]).succeeds().await;
             assert!(fs::read(&back).expect("a download") == content, "{url} {version}");
-
-            let small = format!("http://{}/small/x", proxy.address());
-            let refused = [version, "--upload-file", file, "--write-out", "%{http_code}", "--output", path, &small];
-            assert_eq!(curl(&refused).succeeds().await.stdout, "413", "{url} {version}");
         }
+        // Not over HTTP/2: there older versions of curl take the reset after an early answer for a failure.
+        let small = format!("http://{}/small/x", proxy.address());
+        let refused = ["--http1.1", "--upload-file", file, "--write-out", "%{http_code}", "--output", path, &small];
+        assert_eq!(curl(&refused).succeeds().await.stdout, "413", "{url}");
         proxy.stop().await;
     }
 }

@@ -1,5 +1,5 @@
 //! nginx as an upstream: one port of plain HTTP/1.1, one of TLS with HTTP/1.1 and HTTP/2, the same pages on both, all
-//! below `/prod`.
+//! below `/prod`. After a few requests it gives up a connection, in each version of HTTP in that version's way.
 
 use std::{
     fs,
@@ -102,6 +102,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     client_max_body_size 64m;
+    keepalive_requests 7;
     server {{
         listen {plain};
         listen {tls} ssl http2;
