@@ -1,9 +1,11 @@
 //! What the integration tests stand on: processes, HTTP spoken byte by byte, the built binary, and other people's
 //! Cognito. Nothing here decides whether the program is right.
 
+pub(crate) mod clients;
 pub(crate) mod emulators;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod relay;

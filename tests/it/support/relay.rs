@@ -259,7 +259,8 @@ fn identity(flaw: Flaw) -> (String, rustls::ServerConfig) {
     (trusted.0, config)
 }
 
-fn authority() -> (String, Issuer<'static, KeyPair>) {
+/// The certificate of an authority, and the authority.
+pub(crate) fn authority() -> (String, Issuer<'static, KeyPair>) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");

@@ -94,6 +94,13 @@ impl Stage {
         self.home.serve_with(&[]).await
     }
 
+    /// The same before another upstream than its own.
+    pub(crate) async fn serve_before(&self, upstream: &str, more: &str) -> Proxy {
+        self.home.configure(&self.toml(more).replace(&self.upstream.url(), upstream));
+        self.signed_in().await;
+        self.home.serve_with(&[]).await
+    }
+
     /// The refresh token in the store.
     pub(crate) fn stored_refresh_token(&self) -> String {
         let record = std::fs::read(self.home.store()).expect("a record in the store");
