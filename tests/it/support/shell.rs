@@ -166,10 +166,8 @@ impl Running {
                 changes.changed().await.expect("the refresher lives");
             }
         };
-        match timeout(BOUND, waiting).await {
-            Ok(snapshot) => snapshot,
-            Err(late) => panic!("waited in vain for {what} ({late}): {:?}", self.current.snapshot().facts),
-        }
+        let in_time = timeout(BOUND, waiting).await;
+        in_time.unwrap_or_else(|_| panic!("waited in vain for {what}: {:?}", self.current.snapshot().facts))
     }
 
     /// The generation whose token is injected once it is at least `generation`.
