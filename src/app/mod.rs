@@ -7,6 +7,7 @@
 mod control;
 mod gate;
 mod manager;
+pub mod process;
 mod seed;
 mod vitals;
 mod workers;
@@ -99,6 +100,8 @@ pub struct App {
     routing: Arc<Routing>,
     proxy_guard: Arc<ArcSwap<guard::Guard>>,
     admin_guard: Arc<ArcSwap<guard::Guard>>,
+    /// How often what the guards refuse is logged, by all workers together.
+    refusals: Arc<guard::Limiter>,
     limits: Arc<ArcSwap<server::Settings>>,
     metrics: Arc<Metrics>,
     issuer: Arc<CognitoIssuer>,
@@ -144,6 +147,7 @@ impl App {
             routing: Routing::new(plan),
             proxy_guard: Arc::new(ArcSwap::from_pointee(guards.proxy)),
             admin_guard: Arc::new(ArcSwap::from_pointee(guards.admin)),
+            refusals: Arc::default(),
             limits: Arc::new(ArcSwap::from_pointee(config.server.clone())),
             metrics: Arc::new(Metrics::default()),
             issuer,
