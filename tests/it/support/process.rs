@@ -51,6 +51,11 @@ impl Process {
         Some(Self { name: name.to_owned(), child, status: None, stdout, stderr })
     }
 
+    /// Its process id, its own as long as it has not been waited for.
+    pub(crate) fn pid(&self) -> i32 {
+        Pid::from_child(&self.child).as_raw_pid()
+    }
+
     /// Its exit status, once it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
