@@ -1,6 +1,6 @@
 //! How many connections the process has descriptors for: clients must not take those that a refresh needs.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::server;
 
@@ -13,18 +13,6 @@ const EACH: u64 = 2;
 
 /// Below this a proxy is of no use; whoever sets a limit like that meets `EMFILE`.
 const FEWEST: usize = 8;
-
-/// Raises the soft limit of descriptors to the hard one (`getrlimit(2)`): the soft one is low for the sake of programs
-/// that use select(2).
-pub(super) fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
-}
 
 /// `settings` with no more connections than there are descriptors for.
 pub(super) fn within_limit(settings: &server::Settings) -> server::Settings {

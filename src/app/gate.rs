@@ -8,7 +8,9 @@ use http::{HeaderMap, request};
 use crate::{
     clock::SharedClock,
     config::Config,
-    guard::{Cors, Guard, HostPattern, Local, Observer, Peer, Post, Refusals, Users, UsersError, Verdict, peer},
+    guard::{
+        Cors, Guard, HostPattern, Limiter, Local, Observer, Peer, Post, Refusals, Users, UsersError, Verdict, peer,
+    },
     listen::{self, Bound, Endpoint},
     metrics::Shard,
     reply::{self, Code},
@@ -20,7 +22,7 @@ use crate::{
 pub(super) struct GuardGate {
     guard: Arc<ArcSwap<Guard>>,
     peers: peer::Resolver,
-    refusals: Arc<Refusals<Counted>>,
+    refusals: Refusals<Counted>,
     clock: SharedClock,
 }
 
@@ -40,9 +42,14 @@ impl Observer for Counted {
 }
 
 impl GuardGate {
-    /// A gate that `guard` stands at; what it refuses is counted in `figures`.
-    pub(super) fn new(guard: Arc<ArcSwap<Guard>>, clock: SharedClock, figures: Arc<Shard>) -> Self {
-        Self { guard, peers: peer::Resolver::new(), refusals: Arc::new(Refusals::new(Counted(figures))), clock }
+    /// A gate that `guard` stands at; what it refuses is counted in `figures`, and logged as often as `limiter` admits.
+    pub(super) fn new(
+        guard: Arc<ArcSwap<Guard>>,
+        clock: SharedClock,
+        figures: Arc<Shard>,
+        limiter: Arc<Limiter>,
+    ) -> Self {
+        Self { guard, peers: peer::Resolver::new(), refusals: Refusals::new(limiter, Counted(figures)), clock }
     }
 }
 

@@ -9,6 +9,7 @@ mod descriptors;
 mod follow;
 mod gate;
 mod manager;
+pub mod process;
 mod seed;
 mod vitals;
 mod workers;
@@ -104,6 +105,8 @@ pub struct App {
     routing: Arc<Routing>,
     proxy_guard: Arc<ArcSwap<guard::Guard>>,
     admin_guard: Arc<ArcSwap<guard::Guard>>,
+    /// How often what the guards refuse is logged, by all workers together.
+    refusals: Arc<guard::Limiter>,
     limits: Arc<ArcSwap<server::Settings>>,
     metrics: Arc<Metrics>,
     issuer: Arc<CognitoIssuer>,
@@ -131,7 +134,6 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
-        descriptors::raise_limit();
         let running = RunningLock::acquire(record(&config))?;
         let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
         // A damaged or newer record stays as it is, and requests are told.
@@ -156,6 +158,7 @@ impl App {
             routing: Routing::new(plan),
             proxy_guard: Arc::new(ArcSwap::from_pointee(guards.proxy)),
             admin_guard: Arc::new(ArcSwap::from_pointee(guards.admin)),
+            refusals: Arc::default(),
             limits: Arc::new(ArcSwap::from_pointee(descriptors::within_limit(&config.server))),
             metrics: Arc::new(Metrics::default()),
             issuer,

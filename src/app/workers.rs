@@ -90,6 +90,7 @@ struct Worker {
     listeners: Vec<BoundListener>,
     routing: Arc<crate::proxy::Routing>,
     guard: Arc<arc_swap::ArcSwap<crate::guard::Guard>>,
+    refusals: Arc<crate::guard::Limiter>,
     limits: Arc<arc_swap::ArcSwap<crate::server::Settings>>,
     current: crate::current::CurrentToken,
     clock: crate::clock::SharedClock,
@@ -105,6 +106,7 @@ impl Worker {
             listeners,
             routing: Arc::clone(&app.routing),
             guard: Arc::clone(&app.proxy_guard),
+            refusals: Arc::clone(&app.refusals),
             limits: Arc::clone(&app.limits),
             current: app.current.clone(),
             clock: Arc::clone(&app.clock),
@@ -122,7 +124,7 @@ impl Worker {
             let listeners = self.listeners.into_iter().map(BoundListener::start).collect::<io::Result<Vec<_>>>()?;
             let proxy = Proxy::new(self.routing, self.current, Arc::clone(&self.figures), self.pseudonym);
             let server = Server {
-                gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures))),
+                gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures), self.refusals)),
                 service: Rc::new(move |request, connection| Rc::clone(&proxy).handle(request, connection)),
                 settings: self.limits,
                 room: self.room,
@@ -146,7 +148,12 @@ pub(super) fn pages(
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
     let figures = Arc::new(crate::metrics::Shard::default());
     Server {
-        gate: Rc::new(GuardGate::new(Arc::clone(&app.admin_guard), Arc::clone(&app.clock), app.metrics.shard())),
+        gate: Rc::new(GuardGate::new(
+            Arc::clone(&app.admin_guard),
+            Arc::clone(&app.clock),
+            app.metrics.shard(),
+            Arc::clone(&app.refusals),
+        )),
         service: Rc::new(move |request: Request<Incoming>, _| {
             let (head, _body) = request.into_parts();
             future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))

@@ -50,11 +50,19 @@ impl RunArgs {
 
 /// Loads the configuration and serves.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Exit {
+    // Before anything secret is read. Neither is worth refusing to serve for.
+    let (sealed, raised) = (app::process::seal(), app::process::raise_open_files());
     let config = match global.load(args.overrides()) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     let logging = global.start_logging(config.log);
+    if let Err(error) = sealed {
+        tracing::warn!(%error, "the memory of this process may end up in a core file, and its user's processes may read it");
+    }
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
     let request = global.request(args.overrides());
     let reload = Box::new(move || {
         let config = load_again(&request)?;

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,18 +58,18 @@ impl Limiter {
     }
 }
 
-/// Where every refusal of the guard is reported.
+/// Where every refusal of one guard is reported.
 #[derive(Debug)]
 pub struct Refusals<O> {
-    limiter: Limiter,
+    limiter: Arc<Limiter>,
     observer: O,
 }
 
 impl<O: Observer> Refusals<O> {
-    /// Reports to the log and to `observer`.
+    /// Reports to `observer`, and to the log as often as `limiter` admits; all guards of a process share one.
     #[must_use]
-    pub fn new(observer: O) -> Self {
-        Self { limiter: Limiter::default(), observer }
+    pub fn new(limiter: Arc<Limiter>, observer: O) -> Self {
+        Self { limiter, observer }
     }
 
     /// Counts `refusal`, made to `peer` at `boot` (time since boot), and logs it unless its code was just logged.
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_observer_sees_also_what_the_log_does_not() {
-        let refusals = Refusals::new(Counted::default());
+        let refusals = Refusals::new(Arc::default(), Counted::default());
         let refusal = Refusal { code: Code::CrossSite, detail: String::new(), fix: String::new(), retry_after: None };
         for _ in 0..3 {
             refusals.note(&refusal, Peer::Unknown, Duration::from_secs(1));
