@@ -72,11 +72,11 @@ async fn whole_session(format: &'static str) {
     stage.home.write("secret", CLIENT_SECRET);
     stage.home.write("key", CLIENT_KEY);
     let configuration = format!(
-        "cognito.client_secret_file = {:?}\nguard.client_key_file = {:?}\ncognito.refresh_token_validity = \"1h\"\n\
+        "cognito.client_secret_file = \"{}\"\nguard.client_key_file = \"{}\"\ncognito.refresh_token_validity = \"1h\"\n\
          log.format = {format:?}\nrefresh.wait = \"2s\"\nsession.hold = \"0s\"\n\
          [[route]]\npath = \"/nowhere\"\nupstream = \"http://127.0.0.1:1\"\n[[route]]\npath = \"/access\"\ntoken = \"access\"\n",
-        stage.home.path("secret"),
-        stage.home.path("key"),
+        stage.home.path("secret").display(),
+        stage.home.path("key").display(),
     );
     stage.configure(&configuration);
     let mut search = Search::new(format);
@@ -250,9 +250,9 @@ async fn wrong_settings(stage: &Stage, proxy: &mut Proxy, search: &mut Search) {
 async fn ended(stage: &Stage, proxy: &mut Proxy, search: &mut Search) {
     stage.home.write("secret", CLIENT_SECRET);
     stage.configure(&format!(
-        "cognito.client_secret_file = {:?}\nguard.client_key_file = {:?}\nsession.hold = \"0s\"\n",
-        stage.home.path("secret"),
-        stage.home.path("key")
+        "cognito.client_secret_file = \"{}\"\nguard.client_key_file = \"{}\"\nsession.hold = \"0s\"\n",
+        stage.home.path("secret").display(),
+        stage.home.path("key").display()
     ));
     stage.pool.sign_out(Settings::USER);
     proxy.signal(Signal::HUP);
