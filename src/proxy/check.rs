@@ -62,6 +62,9 @@ pub(super) fn request(head: &Parts, pseudonym: &str) -> Result<Checked, Refusal>
 
 /// hyper takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
 fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_some() {
+        return Err(Refusal::new(Code::BadRequest, "Transfer-Encoding is there twice", "send it once, as chunked"));
+    }
     if headers.contains_key(TRANSFER_ENCODING) && !is_chunked_alone(headers) {
         let detail = "the only transfer coding understood is chunked";
         return Err(Refusal::new(Code::BadTransferCoding, detail, "send the body chunked, or with a Content-Length"));
@@ -109,7 +112,7 @@ mod tests {
                 "POST",
                 "/x",
                 &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
-                Err(Code::BadTransferCoding),
+                Err(Code::BadRequest),
             ),
             ("CONNECT", "a:1", &[], Err(Code::MethodRefused)),
             ("TRACE", "/x", &[], Err(Code::MethodRefused)),

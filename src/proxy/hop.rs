@@ -32,7 +32,8 @@ pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderNam
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         let text = name.as_str();
-        if is_hop_by_hop(text) || speaks_of_the_client(text) {
+        // What begins like that is said to a proxy (RFC 9110 §7.6.1), and we are the last one that may hear it.
+        if is_hop_by_hop(text) || speaks_of_the_client(text) || text.starts_with("proxy-") {
             doomed.push(name.clone());
         } else if text.as_bytes().contains(&b'_') && is_disguised(text, injected) {
             removed.disguised += 1;
@@ -147,6 +148,7 @@ mod tests {
             ("accept", "d"),
             ("connection", "close, X-Secret , Authorization, Host, content-length"),
             ("keep-alive", "e"),
+            ("proxy-foo", "f"),
             ("te", "gzip, trailers"),
             ("upgrade", "websocket"),
             ("http2-settings", "f"),

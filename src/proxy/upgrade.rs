@@ -14,7 +14,8 @@ use crate::{
 /// A tunnel has left the pool: it does not count against `max_connections`, and no timeout ends it.
 ///
 /// # Errors
-/// Where nobody asked for it: an unsolicited 101 is no response that can be passed on (RFC 9110 §15.2.2).
+/// Where nobody asked for it, or for another protocol (RFC 9110 §7.8: the server must not switch to one that was not
+/// asked for): such a 101 is no response that can be passed on.
 pub(super) async fn switch(
     response: Response<Incoming>,
     lease: Lease,
@@ -24,10 +25,39 @@ pub(super) async fn switch(
     let (head, body) = response.into_parts();
     drop(body);
     let protocol = head.headers.get(UPGRADE).unwrap_or(asked).clone();
+    if !is_among(&protocol, asked) {
+        return Err(Failure::Malformed(None));
+    }
     let (first, stream) = lease.into_stream().await.ok_or(Failure::Malformed(None))?;
     let mut response = Response::from_parts(head, Body::from(reply::Body::empty()));
     response.extensions_mut().clear();
     response.extensions_mut().insert(Tunnel::new(Rewind::new(first, stream)));
     respond::switching(response.headers_mut(), protocol);
     Ok(response)
+}
+
+/// Whether `protocol` is one of those `asked` for, versions and case aside.
+fn is_among(protocol: &HeaderValue, asked: &HeaderValue) -> bool {
+    let name = |text: &str| text.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (Ok(protocol), Ok(asked)) = (protocol.to_str(), asked.to_str()) else { return false };
+    asked.split(',').any(|asked| name(asked) == name(protocol))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_for_is_switched_to() {
+        for (protocol, asked, expected) in [
+            ("websocket", "websocket", true),
+            ("WebSocket", "websocket", true),
+            ("b/2", "a, b/1", true),
+            ("other", "websocket", false),
+            ("", "websocket", false),
+        ] {
+            let value = HeaderValue::from_static;
+            assert_eq!(is_among(&value(protocol), &value(asked)), expected, "{protocol} for {asked}");
+        }
+    }
 }
