@@ -14,7 +14,6 @@ mod commands;
 mod config_errors;
 mod curl_works;
 mod emulators;
-mod emulators;
 mod grpc_works;
 mod http_libraries_work;
 mod idles_without_waking;
