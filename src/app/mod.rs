@@ -194,12 +194,17 @@ impl App {
         self.commands.0.clone()
     }
 
-    /// Serves until `shutdown`, then lets what is in flight finish and a refresh under way be stored. To be called in a
-    /// `LocalRuntime`.
+    /// Serves until `shutdown`, then lets what is in flight finish, unless there is a `hurry`, and a refresh under way be
+    /// stored. To be called in a `LocalRuntime`.
     ///
     /// # Errors
     /// Where the system refuses a thread or a socket at the start; never once requests are served.
-    pub async fn run(mut self, reload: Reload, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(
+        mut self,
+        reload: Reload,
+        shutdown: CancellationToken,
+        hurry: CancellationToken,
+    ) -> Result<(), Error> {
         let notifier = Notifier::from_env().unwrap_or_else(|error| {
             tracing::warn!(%error, "the service manager cannot be told anything");
             Notifier::silent()
@@ -240,7 +245,15 @@ impl App {
         health.stop();
         current.stop();
         end.begin();
-        workers.join().await;
+        let drained = workers.join();
+        tokio::pin!(drained);
+        tokio::select! {
+            () = &mut drained => {}
+            () = hurry.cancelled() => {
+                end.close();
+                drained.await;
+            }
+        }
         refreshing.cancel();
         for (what, task) in [("refresher", refresher), ("control socket", socket), ("store watch", changes)] {
             if let Err(error) = task.await {

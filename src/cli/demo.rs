@@ -15,7 +15,7 @@ use clap::Args;
 use tokio::{runtime::LocalRuntime, sync::mpsc};
 
 use self::stage::{Error, Lifetimes, Stage};
-use super::{Exit, Global, output, run::until_signalled};
+use super::{Exit, Global, output, run::Signals};
 use crate::{
     clock::{Clock, Span},
     config::LogFormat,
@@ -79,11 +79,11 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Exit {
 }
 
 async fn show(listen: &[String], lifetimes: Lifetimes, once: bool) -> Result<Exit, Error> {
-    let stop = until_signalled().map_err(Error::Runtime)?;
+    let mut signals = Signals::new().map_err(Error::Runtime)?;
     let stage = Stage::set(listen, lifetimes).await?;
     let exit = tokio::select! {
         exit = async { if once { once::play(&stage).await } else { attend(&stage).await } } => exit,
-        () = stop => Exit::Ok,
+        () = signals.next() => Exit::Ok,
     };
     stage.strike().await?;
     Ok(exit)

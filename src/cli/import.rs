@@ -143,14 +143,22 @@ fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
 pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant, Error> {
     let transport = Transport::new(tls::client_config(None, None)?);
     let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::new(SystemClock));
-    let request = RefreshRequest {
-        refresh_token: imported.refresh_token.clone(),
+    let request = |refresh_token: Secret| RefreshRequest {
+        refresh_token,
         username: imported.username.clone(),
         subject: None,
         device: imported.device.clone(),
         jwks: None,
     };
-    issuer.refresh(request).await.map_err(|failure| match failure {
+    let proved = match issuer.refresh(request(imported.refresh_token.clone())).await {
+        // The token that was given is spent, and only its successor can still bring tokens: once more, with that.
+        Err(Failure::Rotated { rotated, .. }) => issuer.refresh(request(rotated.clone())).await.map(|mut grant| {
+            grant.refresh_token.get_or_insert(rotated);
+            grant
+        }),
+        proved => proved,
+    };
+    proved.map_err(|failure| match failure {
         Failure::Terminal { .. } | Failure::Ambiguous { .. } => Error::Refused(failure),
         failure => Error::Unproved(failure),
     })

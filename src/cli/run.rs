@@ -5,7 +5,7 @@ use std::io;
 use clap::Args;
 use tokio::{
     runtime::LocalRuntime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -84,29 +84,39 @@ fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
     let refused = |source: io::Error| app::Error::System { what: "a runtime", source };
     let runtime = LocalRuntime::new().map_err(refused)?;
     runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let stop = until_signalled().map_err(refused)?;
-        let ended = shutdown.clone();
+        let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let mut signals = Signals::new().map_err(refused)?;
+        let (ended, hurried) = (shutdown.clone(), hurry.clone());
         let listening = tokio::spawn(async move {
-            stop.await;
+            signals.next().await;
             ended.cancel();
+            signals.next().await;
+            hurried.cancel();
         });
-        let served = app.run(reload, shutdown).await;
+        let served = app.run(reload, shutdown, hurry).await;
         listening.abort();
         served
     })
 }
 
-/// Completes at SIGTERM or SIGINT.
-pub(super) fn until_signalled() -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT. None that comes between two questions is lost.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Completes at the next one.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }
 
 /// The same configuration once more; where it is wrong, every mistake as text.

@@ -101,6 +101,21 @@ async fn a_drain_ends_at_its_timeout() {
 }
 
 #[tokio::test]
+async fn a_second_sigterm_does_not_wait_for_the_drain() {
+    let stage = Stage::new().await;
+    let mut proxy = stage.serve("runtime.drain_timeout = \"10m\"").await;
+    let _held = stage.upstream.hold_replies();
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    stage.arrived(|log| log.total() == 1).await;
+    proxy.signal(Signal::TERM);
+    proxy.logged("stopping").await;
+    let finished = proxy.stop().await;
+    assert_eq!(finished.code(), 0);
+    assert!(finished.stderr.contains("cut off"), "{}", finished.stderr);
+}
+
+#[tokio::test]
 async fn sigterm_during_a_refresh_stores_the_rotated_token_first() {
     let client = AppClient::public(Settings::CLIENT).with_validity(validity(60, 3600)).rotating(Duration::ZERO);
     let stage = Stage::of(client).await;

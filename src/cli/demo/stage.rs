@@ -82,7 +82,7 @@ impl Stage {
         let admin = name_of(&app.bound().admin);
         let shutdown = CancellationToken::new();
         let reload = Box::new(|| Err("the demo has no configuration to reload".to_owned()));
-        let serving = tokio::task::spawn_local(app.run(reload, shutdown.clone()));
+        let serving = tokio::task::spawn_local(app.run(reload, shutdown.clone(), CancellationToken::new()));
         let stage = Self {
             pool,
             echo,
