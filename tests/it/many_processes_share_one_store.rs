@@ -15,7 +15,7 @@ use cognito_proxy::{
     clock::{Clock as _, ManualClock, Now, SharedClock, SystemClock},
     cognito::{self, CognitoIssuer, Issuer, RefreshApi, RefreshRequest, Transport, egress::Egress},
     devpool::Settings as Pool,
-    session::{Failure, Grant, Session},
+    session::{Failure, Grant, Session, TokenKind, snapshot::Snapshot, status::StateName},
     store::FileStore,
     tls,
 };
@@ -114,6 +114,17 @@ async fn one_of_them() {
     let mut generation = running.generation(1).await;
     while issuer.granted.load(Ordering::SeqCst) < cycles() {
         clock.advance(DUE);
+        while running.current.snapshot().token(TokenKind::Id).is_none_or(|token| token.generation <= generation) {
+            let is_news = |snapshot: &Snapshot| {
+                let is_newer = snapshot.token(TokenKind::Id).is_some_and(|token| token.generation > generation);
+                is_newer || snapshot.facts.state == StateName::BackingOff
+            };
+            // The lock knows no queue: whoever was unlucky for twelve seconds backs off, and tries again.
+            if running.until("a newer token", is_news).await.facts.state == StateName::BackingOff {
+                clock.advance(Duration::from_secs(60));
+                tokio::task::yield_now().await;
+            }
+        }
         generation = running.generation(generation + 1).await;
     }
     running.stop().await;
