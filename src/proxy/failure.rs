@@ -43,6 +43,15 @@ pub(super) enum Failure {
     ClientTimeout,
 }
 
+/// How an HTTP/2 upstream says that it did not begin to process a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unprocessed {
+    /// It takes no more requests on this connection.
+    GoingAway,
+    /// It did not take this one.
+    Refused,
+}
+
 impl Failure {
     /// What hyper's client says, sorted.
     pub(super) fn of(error: hyper::Error) -> Self {
@@ -52,6 +61,19 @@ impl Failure {
     /// Whether the connection was gone, which says nothing about the request.
     pub(super) const fn is_lost(&self) -> bool {
         matches!(self, Self::Lost(_))
+    }
+
+    /// Whether the upstream has said that it did not begin to process the request, which may then be sent again whatever
+    /// its method (RFC 9113 §8.7), and how.
+    pub(super) fn unprocessed(&self) -> Option<Unprocessed> {
+        let Self::Lost(error) = self else { return None };
+        let error = error.source()?.downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
+        match error.reason()? {
+            // Only streams beyond the last one that GOAWAY names fail so; the others go on (RFC 9113 §6.8).
+            h2::Reason::NO_ERROR if error.is_go_away() => Some(Unprocessed::GoingAway),
+            h2::Reason::REFUSED_STREAM if error.is_reset() => Some(Unprocessed::Refused),
+            _ => None,
+        }
     }
 
     /// The error type of RFC 9209 §2.3.

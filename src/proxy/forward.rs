@@ -15,11 +15,11 @@ use http::{
     uri::{Authority, Scheme},
 };
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     connect::{Protocol, Wanted},
-    failure::Failure,
+    failure::{Failure, Unprocessed},
     plan::Target,
     pool::{Lease, Pool},
     upload::{Progress, RequestBody, Stage},
@@ -39,10 +39,15 @@ pub(super) struct Patience {
 /// A response whose body is still to come, and the connection that it comes on.
 pub(super) type Answer = (Response<Incoming>, Lease);
 
+/// How often a request is sent again that the upstream did not begin to process: it may meet one connection after
+/// another just as it goes away.
+const UNPROCESSED: usize = 4;
+
 /// Sends a request.
 ///
 /// Where a connection that was used before turns out to be gone, the request is sent once more on a new one: if it never
-/// left, or if it is safe to repeat (GET, HEAD or OPTIONS without a body) and no byte of a response has come.
+/// left, or if it is safe to repeat (GET, HEAD or OPTIONS without a body) and no byte of a response has come. One that
+/// the upstream says it did not begin to process is sent again whatever it is, as long as its body is at hand.
 pub(super) async fn send(
     pool: &Rc<Pool>,
     head: &Parts,
@@ -50,31 +55,40 @@ pub(super) async fn send(
     wanted: Wanted,
     patience: &Patience,
 ) -> Result<Answer, Failure> {
-    let is_repeatable = patience.progress.is_none()
-        && http_body::Body::is_end_stream(&body)
-        && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
-    let lease = match wanted {
+    let has_no_body = patience.progress.is_none() && http_body::Body::is_end_stream(&body);
+    let is_repeatable = has_no_body && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
+    let mut lease = match wanted {
         Wanted::Any => pool.lease().await?,
         Wanted::H1 => pool.fresh(wanted).await?,
     };
-    let is_reused = lease.is_reused();
-    let request = request(head, body, lease.protocol(), &pool.target);
-    let lost = match exchange(lease, request, patience).await {
-        Ok(answer) => return Ok(answer),
-        Err(lost) => lost,
-    };
-    if !is_reused || !lost.failure.is_lost() {
-        return Err(lost.failure);
+    let mut may_be_stale = lease.is_reused();
+    let mut unprocessed = 0;
+    let mut body = body;
+    loop {
+        let request = request(head, body, lease.protocol(), &pool.target);
+        let lost = match exchange(lease, request, patience).await {
+            Ok(answer) => return Ok(answer),
+            Err(lost) => lost,
+        };
+        let is_unprocessed = lost.failure.unprocessed().is_some() && unprocessed < UNPROCESSED;
+        body = match lost.unsent {
+            _ if !lost.failure.is_lost() => return Err(lost.failure),
+            Some(unsent) if may_be_stale || is_unprocessed => unsent.into_body(),
+            None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable)) => RequestBody::empty(),
+            None if is_unprocessed => match patience.again().await {
+                Some(body) => body,
+                None => return Err(lost.failure),
+            },
+            _ => return Err(lost.failure),
+        };
+        if is_unprocessed {
+            unprocessed += 1;
+        } else {
+            may_be_stale = false;
+        }
+        tracing::debug!(error = %lost.failure, "the connection takes no request any more; once more on another");
+        lease = pool.fresh(wanted).await?;
     }
-    let body = match lost.unsent {
-        Some(unsent) => unsent.into_body(),
-        None if is_repeatable => RequestBody::empty(),
-        None => return Err(lost.failure),
-    };
-    tracing::debug!(error = %lost.failure, "an idle connection was gone; once more on a new one");
-    let lease = pool.fresh(wanted).await?;
-    let again = self::request(head, body, lease.protocol(), &pool.target);
-    exchange(lease, again, patience).await.map_err(|lost| lost.failure)
 }
 
 /// A request with a head like `head`, which is kept in case it must be sent again.
@@ -131,7 +145,11 @@ async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Pa
         if let Poll::Ready(sent) = sent {
             return Poll::Ready(sent.map_err(|mut error| {
                 let unsent = error.take_message();
-                Lost { failure: patience.failure(error.into_error()), unsent }
+                let failure = patience.failure(error.into_error());
+                if failure.unprocessed() == Some(Unprocessed::GoingAway) {
+                    lease.retire();
+                }
+                Lost { failure, unsent }
             }));
         }
         if lease.is_due(patience.due(began), cx) {
@@ -161,6 +179,11 @@ impl Patience {
             Stage::Client(_) => Failure::ClientTimeout,
             Stage::Sent(_) | Stage::Upstream | Stage::Malformed => Failure::ResponseTimeout,
         }
+    }
+
+    /// What is at hand of the request's body, and then the rest.
+    async fn again(&self) -> Option<RequestBody> {
+        timeout(self.response_header, self.progress.as_ref()?.resumed()).await.ok()?
     }
 
     fn failure(&self, error: hyper::Error) -> Failure {

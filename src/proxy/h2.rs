@@ -42,6 +42,8 @@ struct Load {
     /// Since when it carries nothing.
     idle_since: Cell<Instant>,
     is_used: Cell<bool>,
+    /// Whether the upstream takes no more streams on it.
+    is_retired: Cell<bool>,
 }
 
 /// One stream of it.
@@ -64,8 +66,12 @@ impl Multiplexed {
             .handshake(TokioIo::new(wire))
             .await
             .map_err(Failure::of)?;
-        let load =
-            Rc::new(Load { streams: Cell::new(0), idle_since: Cell::new(Instant::now()), is_used: Cell::new(false) });
+        let load = Rc::new(Load {
+            streams: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            is_used: Cell::new(false),
+            is_retired: Cell::new(false),
+        });
         let connection = Rc::new(RefCell::new(connection));
         let driven = Rc::clone(&connection);
         let task = tokio::task::spawn_local(async move {
@@ -79,7 +85,7 @@ impl Multiplexed {
 
     /// Whether it can carry nothing more, ever.
     pub(super) fn is_over(&self) -> bool {
-        self.sender.is_closed() || self.driver.is_finished()
+        self.load.is_retired.get() || self.sender.is_closed() || self.driver.is_finished()
     }
 
     /// One more stream, unless the upstream's `SETTINGS_MAX_CONCURRENT_STREAMS` are all in use.
@@ -95,6 +101,13 @@ impl Multiplexed {
     /// Since when it carries nothing; `None` while it carries something.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.load.streams.get() == 0).then(|| self.load.idle_since.get())
+    }
+}
+
+impl Stream {
+    /// No stream is to follow on its connection; those that are open go on.
+    pub(super) fn retire(&self) {
+        self.load.is_retired.set(true);
     }
 }
 

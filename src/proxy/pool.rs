@@ -365,6 +365,13 @@ impl Lease {
         })
     }
 
+    /// The upstream takes no more requests on this connection; what is under way on it goes on.
+    pub(super) fn retire(&self) {
+        if let Kind::Stream { stream, .. } = &self.0 {
+            stream.retire();
+        }
+    }
+
     /// Lets the connection read and write what it can; ready when it is over. One of HTTP/2 has a task for that.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {

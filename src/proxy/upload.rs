@@ -1,5 +1,6 @@
 //! A request's body on its way to the upstream. It streams; nothing is buffered, save that a short one is kept by
-//! reference until the response begins, so that it can be sent again.
+//! reference until the response begins, so that it can be sent again: all of it, or what was read of it and then the
+//! rest as it comes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,9 +13,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-/// A request body up to this long is kept, for the one replay that a 401 may bring.
+/// A request body up to this long is kept, for the replay that a 401 or an upstream that goes away may bring.
 const KEPT: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,15 +23,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    source: Source,
+    /// What comes first: what was read of it before.
+    again: VecDeque<Bytes>,
+    /// What the client sends.
+    source: Option<Incoming>,
     progress: Option<Rc<Progress>>,
-}
-
-#[derive(Debug)]
-enum Source {
-    Empty,
-    Client(Incoming),
-    Kept(VecDeque<Bytes>),
 }
 
 /// How far a request's body has come: written by the body, read by whoever waits for the response.
@@ -38,6 +35,9 @@ enum Source {
 pub(super) struct Progress {
     stage: Cell<Stage>,
     kept: RefCell<Kept>,
+    /// What the client has yet to send, once a connection has given the body up.
+    rest: RefCell<Option<Incoming>>,
+    given_up: Notify,
 }
 
 /// Who is waited for.
@@ -60,25 +60,36 @@ enum Kept {
     Growing(Vec<Bytes>, usize),
     /// All there is.
     Whole(Vec<Bytes>),
+    /// Nothing so far, and nothing will be: it is long.
+    Unread,
     /// It cannot be sent again.
     Not,
 }
 
 impl RequestBody {
-    /// The client's body, with its progress; kept in case it must be sent again, where `keep` says so.
-    pub(super) fn new(body: Incoming, keep: bool) -> (Self, Option<Rc<Progress>>) {
+    /// The client's body, with its progress; kept in case it must be sent again.
+    pub(super) fn new(body: Incoming) -> (Self, Option<Rc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
         let too_long = body.size_hint().lower() > KEPT as u64;
-        let kept = if keep && !too_long { Kept::Growing(Vec::new(), 0) } else { Kept::Not };
-        let progress = Rc::new(Progress { stage: Cell::new(Stage::Client(Instant::now())), kept: RefCell::new(kept) });
-        (Self { source: Source::Client(body), progress: Some(Rc::clone(&progress)) }, Some(progress))
+        let kept = if too_long { Kept::Unread } else { Kept::Growing(Vec::new(), 0) };
+        let progress = Rc::new(Progress {
+            stage: Cell::new(Stage::Client(Instant::now())),
+            kept: RefCell::new(kept),
+            rest: RefCell::default(),
+            given_up: Notify::new(),
+        });
+        (Self { again: VecDeque::new(), source: Some(body), progress: Some(Rc::clone(&progress)) }, Some(progress))
     }
 
     /// No body.
     pub(super) const fn empty() -> Self {
-        Self { source: Source::Empty, progress: None }
+        Self { again: VecDeque::new(), source: None, progress: None }
+    }
+
+    fn kept(chunks: &[Bytes]) -> Self {
+        Self { again: chunks.iter().cloned().collect(), source: None, progress: None }
     }
 }
 
@@ -90,27 +101,46 @@ impl Progress {
     /// The body once more, if all of it is at hand.
     pub(super) fn again(&self) -> Option<RequestBody> {
         match &*self.kept.borrow() {
-            Kept::Whole(chunks) => {
-                Some(RequestBody { source: Source::Kept(chunks.iter().cloned().collect()), progress: None })
-            }
-            Kept::Growing(..) | Kept::Not => None,
+            Kept::Whole(chunks) => Some(RequestBody::kept(chunks)),
+            Kept::Growing(..) | Kept::Unread | Kept::Not => None,
         }
+    }
+
+    /// The body once more, after a connection that took the request has given it up: what was read, and then the rest
+    /// from the client. Waits until the connection has let go of it. `None` where too much was read to be kept.
+    pub(super) async fn resumed(self: &Rc<Self>) -> Option<RequestBody> {
+        let mut body = loop {
+            match &*self.kept.borrow() {
+                Kept::Whole(chunks) => return Some(RequestBody::kept(chunks)),
+                Kept::Not => return None,
+                Kept::Growing(chunks, _) if self.rest.borrow().is_some() => break RequestBody::kept(chunks),
+                Kept::Unread if self.rest.borrow().is_some() => break RequestBody::empty(),
+                Kept::Growing(..) | Kept::Unread => {}
+            }
+            // Where it was given up before anybody asked, a permit has been left.
+            self.given_up.notified().await;
+        };
+        self.stage.set(Stage::Client(Instant::now()));
+        body.source = self.rest.take();
+        body.progress = Some(Rc::clone(self));
+        Some(body)
     }
 
     /// The response has begun, and is no 401: nothing need be kept any more.
     pub(super) fn forget(&self) {
         self.kept.replace(Kept::Not);
+        self.rest.take();
     }
 
     fn keep(&self, chunk: &Bytes) {
         let mut kept = self.kept.borrow_mut();
-        if let Kept::Growing(chunks, length) = &mut *kept {
-            *length += chunk.len();
-            if *length > KEPT {
-                *kept = Kept::Not;
-            } else {
+        match &mut *kept {
+            Kept::Growing(chunks, length) if *length + chunk.len() <= KEPT => {
+                *length += chunk.len();
                 chunks.push(chunk.clone());
             }
+            Kept::Growing(..) | Kept::Unread => *kept = Kept::Not,
+            Kept::Whole(_) | Kept::Not => {}
         }
     }
 
@@ -129,11 +159,10 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let body = match &mut this.source {
-            Source::Empty => return Poll::Ready(None),
-            Source::Kept(chunks) => return Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
-            Source::Client(body) => body,
-        };
+        if let Some(chunk) = this.again.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        let Some(body) = &mut this.source else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
         let Some(progress) = &this.progress else { return polled.map_err(Into::into) };
         match &polled {
@@ -157,18 +186,27 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty => true,
-            Source::Kept(chunks) => chunks.is_empty(),
-            Source::Client(body) => body.is_end_stream(),
-        }
+        self.again.is_empty() && self.source.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Kept(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
-            Source::Client(body) => body.size_hint(),
+        let again: u64 = self.again.iter().map(|chunk| chunk.len() as u64).sum();
+        let rest = self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(again + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(again + upper);
         }
+        hint
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let (Some(rest), Some(progress)) = (self.source.take(), &self.progress) else { return };
+        if !matches!(*progress.kept.borrow(), Kept::Not) {
+            progress.rest.replace(Some(rest));
+        }
+        progress.given_up.notify_one();
     }
 }

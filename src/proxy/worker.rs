@@ -137,16 +137,16 @@ impl Proxy {
             Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
             None => None,
         };
-        let (body, progress) = RequestBody::new(body, snapshot.is_some());
+        let (body, progress) = RequestBody::new(body);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
-        let answer = match (inject, &snapshot) {
-            (Some(inject), Some(snapshot)) => {
-                let request = Judged { head: &mut head, lane, inject, snapshot, wanted };
-                self.judge(answer, request, patience).await?
-            }
-            _ => answer,
+        let answer = if let (Some(inject), Some(snapshot)) = (inject, &snapshot) {
+            let request = Judged { head: &mut head, lane, inject, snapshot, wanted };
+            self.judge(answer, request, patience).await?
+        } else {
+            patience.progress.iter().for_each(|progress| progress.forget());
+            answer
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
         respond(answer, lane, &hop, is_grpc, told.as_deref()).await

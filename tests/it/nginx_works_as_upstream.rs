@@ -87,21 +87,48 @@ async fn connections_that_it_gives_up_cost_no_request() {
     let more = format!("upstream.ca_file = {:?}\nruntime.workers = 1", nginx.authority);
     for url in [nginx.http(), nginx.https()] {
         let proxy = stage.serve_before(&url, &more).await;
-        let target = format!("http://{}/seen?[1-300]", proxy.address());
-        for method in [&["--data", "x"][..], &["--data", "x", "--parallel", "--parallel-max", "20"]] {
-            let each = ["--write-out", "%{http_code}\\n", "--output", "/dev/null", &target];
-            let answers = curl(&[method, &each].concat()).succeeds().await.stdout;
-            assert_eq!(answers, "200\n".repeat(300), "{url} {method:?}");
-        }
+        let target = format!("http://{}/seen?[1-1000]", proxy.address());
+        all_are(&["--data", "x", &target], "200", 1000).await;
+        all_are(&["--data", "x", "--parallel", "--parallel-max", "20", &target], "200", 1000).await;
         proxy.stop().await;
     }
 }
 
 #[tokio::test]
+async fn uploads_that_meet_a_connection_as_it_goes_arrive_whole() {
+    let (stage, nginx) = (Stage::new().await, Nginx::start().await);
+    let content = octets(40_000);
+    let file = stage.home.path("upload");
+    fs::write(&file, &content).expect("room for a file");
+    let more = format!("upstream.ca_file = {:?}\nruntime.workers = 1", nginx.authority);
+    let proxy = stage.serve_before(&nginx.https(), &more).await;
+    let parallel = ["--parallel", "--parallel-max", "20", "--upload-file", file.to_str().expect("UTF-8")];
+    let target = format!("http://{}/files/[1-400]", proxy.address());
+    all_are(&[&parallel[..], &[&target]].concat(), "201", 400).await;
+    for number in 1..=400 {
+        let arrived = fs::read(nginx.path(&format!("prod/files/{number}"))).expect("an upload");
+        assert!(arrived == content, "{number}: {} octets", arrived.len());
+    }
+    proxy.stop().await;
+}
+
+/// Each of `count` transfers ended with this status.
+async fn all_are(arguments: &[&str], status: &str, count: usize) {
+    let each = ["--no-progress-meter", "--write-out", "%{http_code}\n", "--output", "/dev/null"];
+    let answers = curl(&[&each, arguments].concat()).succeeds().await.stdout;
+    let others: Vec<_> = answers.lines().filter(|answer| *answer != status).collect();
+    assert_eq!((answers.lines().count(), others), (count, Vec::new()), "{arguments:?}");
+}
+
+/// So many octets in no order.
+fn octets(count: u32) -> Vec<u8> {
+    (0..count).map(|octet| (octet.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[tokio::test]
 async fn files_arrive_whole_both_ways_and_an_upload_may_be_refused_early() {
     let (stage, nginx) = (Stage::new().await, Nginx::start().await);
-    let content: Vec<u8> =
-        (0..16 * 1024 * 1024_u32).map(|octet| (octet.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content = octets(16 * 1024 * 1024);
     let (file, back) = (stage.home.path("upload"), stage.home.path("download"));
     fs::write(&file, &content).expect("room for a file");
     let (file, path) = (file.to_str().expect("UTF-8"), back.to_str().expect("UTF-8"));

@@ -6,3 +6,4 @@ mod http2;
 mod stage;
 mod tls;
 mod token;
+mod unprocessed;

@@ -28,7 +28,7 @@ pub(crate) struct Nginx {
     pub(crate) authority: PathBuf,
     // In this order: the process ends before the directory goes that it writes to.
     _running: Running,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Nginx {
@@ -48,7 +48,7 @@ impl Nginx {
             })
             .await;
             if serves {
-                return Self { plain, tls, authority, _running: running, _directory: directory };
+                return Self { plain, tls, authority, _running: running, directory };
             }
             assert!(running.printed().contains("in use"), "nginx ended at once\n{}", running.printed());
         }
@@ -58,6 +58,11 @@ impl Nginx {
     /// The base of its pages, over plain HTTP.
     pub(crate) fn http(&self) -> String {
         format!("http://{}/prod", self.plain)
+    }
+
+    /// A file that it serves or was given.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// The base of its pages, over TLS.
@@ -102,7 +107,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     client_max_body_size 64m;
-    keepalive_requests 7;
+    keepalive_requests 50;
     server {{
         listen {plain};
         listen {tls} ssl http2;
