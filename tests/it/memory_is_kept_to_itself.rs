@@ -13,7 +13,11 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{process::Process, stage::Stage, wait::BOUND};
+use crate::support::{
+    process::{Process, not_shown},
+    stage::Stage,
+    wait::BOUND,
+};
 
 /// `nobody`: as root nothing of this shows, since root may read everything.
 const NOBODY: u32 = 65_534;
@@ -87,7 +91,7 @@ async fn no_core_file_and_nothing_for_processes_of_the_same_user() {
         fs::remove_file(file).expect("ours");
     }
     if !dumps_here {
-        eprintln!("NOT SHOWN: this machine writes no core files for anybody; the limit alone is checked");
+        not_shown("this machine writes no core files for anybody; the limit alone is checked");
     }
 
     let mut command = stage.home.command(&[]);

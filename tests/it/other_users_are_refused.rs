@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::support::{
     http as wire,
+    process::not_shown,
     proxy::Proxy,
     stage::{Stage, get_with},
     wait,
@@ -27,7 +28,7 @@ const STRANGER: u32 = 65_534;
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        eprintln!("NOT SHOWN: only root can start a process of another user; run this test as root");
+        not_shown("only root can start a process of another user; run this test as root");
     }
     is_root
 }
@@ -49,7 +50,7 @@ fn http2_request() -> Vec<u8> {
 /// A process of this user that sends these octets, and what it printed.
 async fn sends_as(uid: Option<u32>, address: SocketAddr, octets: &[u8], then: &str) -> Output {
     let (host, port) = (address.ip(), address.port());
-    let octets: String = octets.iter().map(|octet| format!("\\x{octet:02x}")).collect();
+    let octets = octets.iter().fold(String::new(), |text, octet| format!("{text}\\x{octet:02x}"));
     let script = format!("exec 3<>/dev/tcp/{host}/{port} && printf '{octets}' >&3 && {then}");
     let mut command = Command::new("bash");
     command.args(["-c", &script]).env_clear().current_dir("/").stdin(Stdio::null());

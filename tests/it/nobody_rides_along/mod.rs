@@ -4,6 +4,7 @@
 
 mod admin;
 mod browsers;
+mod chromium;
 mod counted;
 mod forwarding;
 mod hosts;

@@ -98,6 +98,11 @@ impl Scene {
         Self { stage, upstream, proxy, bearer }
     }
 
+    /// What goes upstream as `Authorization`.
+    pub(super) fn bearer(&self) -> &str {
+        &self.bearer
+    }
+
     /// Sends each row over HTTP/1.1.
     pub(super) async fn http1(&self, rows: &[(&str, Lines, Wants)]) {
         for (id, lines, wants) in rows {
@@ -266,7 +271,7 @@ fn filled(lines: &str, port: u16) -> String {
 fn octets(lines: &str, port: u16) -> String {
     let text = filled(lines, port);
     let (first, fields) = text.split_once('\n').unwrap_or((&text, ""));
-    let fields: String = fields.lines().map(|line| format!("{line}\r\n")).collect();
+    let fields: String = fields.lines().flat_map(|line| [line, "\r\n"]).collect();
     format!("{first} HTTP/1.1\r\n{fields}\r\n")
 }
 

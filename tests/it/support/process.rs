@@ -2,7 +2,7 @@
 //! outlives the test.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write as _},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -110,6 +110,12 @@ impl Process {
         let _ = timeout(BOUND, drained).await;
         Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
+}
+
+/// Says that a test could not show something here. Unlike what is printed, this is seen although the test passes.
+pub(crate) fn not_shown(what: &str) {
+    // Where nobody listens there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "NOT SHOWN: {what}"));
 }
 
 impl Drop for Process {
