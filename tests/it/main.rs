@@ -44,3 +44,4 @@ mod survives_signals_and_limits;
 mod waits_for_a_refresh;
 mod warns_once;
 mod websockets_work;
+mod what_is_asked_for_is_shown_or_withheld;

@@ -211,20 +211,19 @@ fn not_available_yet() {
     compare(
         "not_available_yet",
         &gallery(&[
-            ("idle lock", Bench::with(&setting("session", "idle_lock = \"15m\""))),
-            ("minimum", Bench::with(&setting("session", "min_remaining_at_start = \"1d\""))),
             ("command", Bench::with(&setting("warn", "command = [\"/bin/true\"]"))),
             ("webhook", Bench::with(&setting("warn", "webhook_url_file = \"/nowhere\""))),
-            ("response header", Bench::with(&setting("warn", "response_header = \"on\""))),
             ("keyring", Bench::with(&setting("store", "kind = \"keyring\""))),
-            ("access log", Bench::with(MINIMAL).variable("COGNITO_PROXY_LOG__ACCESS", "on")),
+            ("keyring by a variable", Bench::with(MINIMAL).variable("COGNITO_PROXY_STORE__KIND", "keyring")),
         ]),
     );
     for (section, line) in [
+        ("session", "idle_lock = \"15m\"\nmin_remaining_at_start = \"1d\""),
         ("session", "idle_lock = \"off\"\nmin_remaining_at_start = \"off\""),
-        ("warn", "desktop = true\nresponse_header = \"off\""),
+        ("warn", "desktop = true\nresponse_header = \"on\""),
+        ("store", "kind = \"file\""),
         ("warn", "desktop = false"),
-        ("log", "access = \"off\""),
+        ("log", "access = \"on\""),
     ] {
         Bench::with(&setting(section, line)).load().unwrap_or_else(|error| panic!("{error}"));
     }
