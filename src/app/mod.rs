@@ -2,7 +2,7 @@
 //!
 //! [`App::build`] takes whatever may be refused (certificates, the store, addresses, the locks of this profile), so
 //! that [`App::run`] serves or has never begun. One control thread runs the refresher, the warnings, the admin listener
-//! and the control socket; each worker is a thread of its own (see [`workers`]).
+//! and the control socket; each worker is a thread of its own (see `workers`).
 
 mod control;
 mod descriptors;

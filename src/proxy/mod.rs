@@ -1,7 +1,8 @@
 //! The story of one request: checked, routed, given its token, sent on, and its response given back.
 //!
 //! Owns everything between the server and the upstream. Never decides who may ask (`guard`), nor when a token is
-//! refreshed: its only words backwards are [`CurrentToken::renewed`] and [`CurrentToken::accepted`].
+//! refreshed: its only words backwards are [`renewed`](crate::current::CurrentToken::renewed) and
+//! [`accepted`](crate::current::CurrentToken::accepted).
 
 mod body;
 mod check;
