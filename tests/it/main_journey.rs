@@ -87,6 +87,7 @@ impl Journey<'_> {
         let log = self.stage.upstream.log();
         assert_eq!(log.total(), sent as u64, "{name}: each request arrives once");
         let seen: BTreeSet<&str> = log.iter().map(|request| self.token_of(request)).collect();
+        println!("{name}: {sent} requests in {length} s, none failed, {} tokens seen upstream", seen.len());
         assert!(seen.len() >= tokens, "{name}: {} tokens in {length} s", seen.len());
         for token in seen {
             self.verify(token);
