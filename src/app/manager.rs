@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Interval,
+};
 
 use super::vitals::Health;
 use crate::{
@@ -24,15 +27,22 @@ pub(super) async fn keep_told(
     health: &Arc<Health>,
 ) {
     let mut changes = current.subscribe();
+    // Kept over changes, however many there are: a ping that each of them put off would never be sent.
+    let mut pings = notifier.alive_every().map(tokio::time::interval);
+    let mut told = String::new();
     loop {
-        notifier.status(&status(&current.snapshot().facts));
+        let status = status(&current.snapshot().facts);
+        if status != told {
+            notifier.status(&status);
+            told = status;
+        }
         tokio::select! {
-            told = changes.changed() => {
-                if told.is_err() {
+            change = changes.changed() => {
+                if change.is_err() {
                     return std::future::pending().await;
                 }
             }
-            () = next_ping(notifier) => {
+            () = next(pings.as_mut()) => {
                 if health.is_alive() && answers(commands).await {
                     notifier.alive();
                 }
@@ -42,9 +52,9 @@ pub(super) async fn keep_told(
 }
 
 /// Completes when a ping is due; never, where nobody waits for one.
-async fn next_ping(notifier: &Notifier) {
-    match notifier.alive_every() {
-        Some(period) => tokio::time::sleep(period).await,
+async fn next(pings: Option<&mut Interval>) {
+    match pings {
+        Some(pings) => drop(pings.tick().await),
         None => std::future::pending().await,
     }
 }
@@ -69,9 +79,13 @@ fn status(facts: &Facts) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
     use crate::{
-        clock::{Now, UnixTime},
+        clock::{ManualClock, Now, UnixTime},
+        current,
+        metrics::Metrics,
         session::state::{State, fixtures},
     };
 
@@ -83,5 +97,42 @@ mod tests {
         let state = state.at_rest(Ok(Some(Box::new(fixtures::session(now, 3600)))));
         let line = status(&state.snapshot(now).facts);
         assert_eq!(line, "alice: fresh, token until 1970-01-01T01:00:00Z, session ends 1970-01-31T00:00:00Z");
+    }
+
+    #[tokio::test]
+    async fn changes_that_never_cease_do_not_put_the_ping_off() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        let notifier = Notifier::new(Some(path.as_os_str()), Some(Duration::from_millis(400))).expect("a notifier");
+        let clock = Arc::new(ManualClock::at(UnixTime::from_secs(0)));
+        let mut snapshot = State::new(fixtures::settings(), String::new(), 1)
+            .snapshot(Now { wall: UnixTime::from_secs(0), boot: Duration::ZERO });
+        let settings = current::Settings { wait: Duration::ZERO, hold: Duration::ZERO, max_held: 0 };
+        let (publisher, current, _nudges) = current::cell(snapshot.clone(), settings, clock);
+        let (commands, mut heard) = mpsc::channel(1);
+        let health = Arc::new(Health::new(Arc::new(Metrics::default())));
+        let mut pings = 0;
+        let busy = async {
+            while pings < 3 {
+                tokio::select! {
+                    Some(Command::Ping { done }) = heard.recv() => {
+                        pings += 1;
+                        let _ = done.send(());
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {
+                        snapshot.facts.consecutive_failures += 1;
+                        publisher.publish(snapshot.clone());
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = keep_told(&notifier, &current, &commands, &health) => unreachable!("it never completes"),
+            done = tokio::time::timeout(Duration::from_secs(20), busy) => done.expect("pings are asked for"),
+        }
+        let mut message = [0; 512];
+        let length = manager.recv(&mut message).expect("a message");
+        assert_eq!(&message[..length], b"STATUS=signed out\n");
     }
 }

@@ -3,7 +3,11 @@
 //! One file is one promise, named as a claim. What they share is in [`support`].
 #![allow(clippy::unnecessary_debug_formatting, reason = "quoted, a path is a TOML string")]
 #![allow(clippy::format_collect, reason = "a test may allocate")]
-#![allow(clippy::print_stderr, reason = "what cannot be shown on a machine is said")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures, and what cannot be shown on a machine, are said"
+)]
 #![allow(
     clippy::expect_used,
     clippy::panic,
