@@ -80,12 +80,13 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Exit {
 
 /// Builds, then serves until a signal. A second one does not wait for the drain.
 fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
-    let app = App::build(config, std::sync::Arc::new(SystemClock))?;
     let refused = |source: io::Error| app::Error::System { what: "a runtime", source };
     let runtime = LocalRuntime::new().map_err(refused)?;
     runtime.block_on(async {
-        let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
+        // Before anybody can connect: whoever sees the socket may send a signal.
         let mut signals = Signals::new().map_err(refused)?;
+        let app = App::build(config, std::sync::Arc::new(SystemClock))?;
+        let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
         let (ended, hurried) = (shutdown.clone(), hurry.clone());
         let listening = tokio::spawn(async move {
             signals.next().await;

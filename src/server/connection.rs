@@ -315,13 +315,18 @@ fn expired_h2(
     false
 }
 
-/// Reads on for a moment after the last response.
+/// Reads on for a moment after the last response. A client that sends more than is read finds its way blocked, and the
+/// response before it: the connection stays open for the rest of the moment, since closing it would reset it.
 async fn linger(mut stream: Stream) {
     let (patience, limit) = LINGER;
     let drained = async {
         stream.shutdown().await?;
-        let mut rest = stream.take(limit as u64);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        let mut rest = (&mut stream).take(limit as u64);
+        let length = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+        if length == limit as u64 {
+            std::future::pending::<()>().await;
+        }
+        io::Result::Ok(())
     };
     // Whatever comes of it, the connection ends now.
     drop(timeout(patience, drained).await);
