@@ -6,6 +6,9 @@ use rustix::process::Pid;
 
 use crate::support::{stage::Stage, wait};
 
+/// A start that has nothing left to do does nothing for this long.
+const STILL: Duration = Duration::from_secs(3);
+
 /// How often each thread has gone to sleep of itself, by name and number (`proc_pid_status(5)`).
 fn switches(pid: Pid) -> Vec<(String, u64)> {
     let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
@@ -29,10 +32,13 @@ async fn an_idle_proxy_wakes_at_most_twice_a_minute() {
     let mut proxy = stage.serve("").await;
     proxy.ready().await;
     let pid = proxy.pid();
-    // What the start was about is over once the threads that read the store have ended, and the connection that asked
-    // has been closed.
+    // What the start was about is over once the threads that read the store have ended, the connection that asked has
+    // been closed, and nobody has stirred for a while.
+    let mut last = Vec::new();
     wait::until("quiet", async || {
-        (!switches(pid).iter().any(|(name, _)| name.starts_with("tokio-rt-worker"))).then_some(())
+        tokio::time::sleep(STILL).await;
+        let before = std::mem::replace(&mut last, switches(pid));
+        (before == last && !last.iter().any(|(name, _)| name.starts_with("tokio-rt-worker"))).then_some(())
     })
     .await;
     let window = Duration::from_secs(if env::var_os("COGNITO_PROXY_LONG").is_some() { 60 } else { 20 });
