@@ -17,6 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
     config::Config,
+    refresher,
     secret::Secret,
     session::{Failure, Grant, LastRefresh, Origin, Outcome, Session, state::State, status::Report},
     signin::{self, import::Imported},
@@ -26,9 +27,6 @@ use crate::{
 
 /// Nobody pastes more: an Amplify dump with several users is a few dozen kilobytes.
 const MAX_INPUT: u64 = 4 * 1024 * 1024;
-
-/// How long another command or proxy may hold the store: its refresh ends within ten seconds.
-const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(12);
 
 /// `import`'s own options.
 #[derive(Clone, Debug, Args)]
@@ -178,7 +176,7 @@ impl Place {
             return Ok(Self::Proxy);
         }
         let store = config.store.open();
-        let lock = store.lock(LOCK_WAIT)?;
+        let lock = store.lock(refresher::LOCK_WAIT)?;
         Ok(Self::Store(store, lock))
     }
 

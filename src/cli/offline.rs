@@ -12,6 +12,7 @@ use crate::{
     clock::{Clock, Now, Span, SystemClock},
     cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
     config::Config,
+    refresher,
     reply::{Code, Refusal},
     session::{
         EndReason, Failure, Session, TokenKind,
@@ -22,9 +23,6 @@ use crate::{
     store::{LoadError, Lock, LockError, SaveError, TokenStore},
     tls,
 };
-
-/// How long another command may hold the store: its refresh ends within ten seconds.
-const LOCK_WAIT: Duration = Duration::from_secs(12);
 
 /// Why the stored session brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +56,7 @@ pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Dura
     if let Some(token) = enough(&state.snapshot(now), kind, min_ttl, now)? {
         return Ok(token);
     }
-    let lock = store.lock(LOCK_WAIT)?;
+    let lock = store.lock(refresher::LOCK_WAIT)?;
     // Whoever held the lock may have refreshed.
     let (state, now) = loaded(config, store.as_ref(), &issuer)?;
     if let Some(token) = enough(&state.snapshot(now), kind, min_ttl, now)? {
@@ -76,7 +74,7 @@ pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Dura
 /// Opens the idle lock of the stored session.
 pub(super) fn unlock(config: &Config) -> Result<(), Error> {
     let store = config.store.open();
-    let lock = store.lock(LOCK_WAIT)?;
+    let lock = store.lock(refresher::LOCK_WAIT)?;
     let Some(mut session) = store.load(SystemClock.now())? else { return Ok(()) };
     if std::mem::take(&mut session.notes.locked) {
         store.save(&session, &lock)?;
@@ -87,7 +85,7 @@ pub(super) fn unlock(config: &Config) -> Result<(), Error> {
 /// Forgets the stored session.
 pub(super) fn forget(config: &Config) -> Result<(), Error> {
     let store = config.store.open();
-    let lock = store.lock(LOCK_WAIT)?;
+    let lock = store.lock(refresher::LOCK_WAIT)?;
     Ok(store.clear(&lock)?)
 }
 
