@@ -113,7 +113,12 @@ impl Notifier {
         self.send(&status_line(status));
     }
 
-    /// A reload begins; [`ready`](Self::ready) says that it is over. `monotonic` is `CLOCK_MONOTONIC`
+    /// A reload is over, well or badly; the status line stays.
+    pub fn reloaded(&self) {
+        self.send("READY=1\n");
+    }
+
+    /// A reload begins; [`reloaded`](Self::reloaded) says that it is over. `monotonic` is `CLOCK_MONOTONIC`
     /// ([`clock::monotonic`](crate::clock::monotonic)), which `Type=notify-reload` pairs with its signal.
     pub fn reloading(&self, monotonic: Duration) {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic.as_micros()));

@@ -15,7 +15,7 @@ use crate::{
         Admin, IssuedToken, Reloaded,
         control::{Control, Fault},
     },
-    clock::{Now, SharedClock, Span},
+    clock::{self, Now, SharedClock, Span},
     cognito::egress::Egress,
     config::Config,
     current::CurrentToken,
@@ -30,6 +30,7 @@ use crate::{
         snapshot::{Decision, Gate, Injectable},
     },
     store::{self, TokenStore},
+    systemd::Notifier,
 };
 
 /// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
@@ -48,6 +49,7 @@ pub(super) struct Controls {
     limits: Arc<ArcSwap<server::Settings>>,
     own: gate::Names,
     reload: Reload,
+    notifier: Arc<Notifier>,
     /// The configuration in force. Held while it is replaced, so that two reloads follow each other.
     config: Mutex<Config>,
 }
@@ -59,7 +61,7 @@ impl fmt::Debug for Controls {
 }
 
 impl Controls {
-    pub(super) fn new(app: &App, admin: Arc<Admin>, reload: Reload) -> Self {
+    pub(super) fn new(app: &App, admin: Arc<Admin>, reload: Reload, notifier: Arc<Notifier>) -> Self {
         Self {
             commands: app.commands.0.clone(),
             current: app.current.clone(),
@@ -72,6 +74,7 @@ impl Controls {
             limits: Arc::clone(&app.limits),
             own: gate::Names::of(&app.bound),
             reload,
+            notifier,
             config: Mutex::new(app.config.clone()),
         }
     }
@@ -100,7 +103,10 @@ impl Controls {
     /// Takes a new configuration, or keeps the old one and says why.
     async fn replace(&self) -> Result<Reloaded, Fault> {
         let mut config = self.config.lock().await;
-        match self.apply(&config).await {
+        self.notifier.reloading(clock::monotonic());
+        let applied = self.apply(&config).await;
+        self.notifier.reloaded();
+        match applied {
             Ok((new, reloaded)) => {
                 *config = new;
                 if !reloaded.needs_restart.is_empty() {

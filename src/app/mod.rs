@@ -205,16 +205,16 @@ impl App {
         shutdown: CancellationToken,
         hurry: CancellationToken,
     ) -> Result<(), Error> {
-        let notifier = Notifier::from_env().unwrap_or_else(|error| {
+        let notifier = Arc::new(Notifier::from_env().unwrap_or_else(|error| {
             tracing::warn!(%error, "the service manager cannot be told anything");
             Notifier::silent()
-        });
+        }));
         let (end, drain) = server::shutdown();
         let room = Room::default();
         let health = Arc::new(Health::new(Arc::clone(&self.metrics)));
         let workers = Workers::start(&mut self, &room, &drain, &health)?;
         let admin = Arc::new(Admin::new(self.current.clone(), readiness(&self.config), health.clone()));
-        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload));
+        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload, Arc::clone(&notifier)));
         let socket = admin::control::Socket::bind(&socket_path(&self.config))?;
         let service = Arc::new(admin::control::Service::new(
             Arc::clone(&admin),

@@ -33,6 +33,10 @@ const FIRST_READ: usize = 4 * 1024;
 /// overtake the response (RFC 9112 §9.6).
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 
+/// How long a connection that was let in before the end may take to say what it wants. A browser's spare connection says
+/// nothing, and is to hold up the end no longer.
+const WELCOME: Duration = Duration::from_secs(1);
+
 /// HTTP/2: as many streams at once, and so much of each may lie here unread.
 const STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -65,7 +69,7 @@ pub(super) async fn serve_connection<G, S, F, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let ticket = live.enter();
-    let Some(mut first) = read_first(&stream, &ticket, settings.first_byte_timeout).await else { return };
+    let Some(mut first) = read_request(&stream, &ticket, settings.first_byte_timeout).await else { return };
     let pulse = Pulse::new();
     let exchanges = Rc::new(Exchanges {
         peer: server.gate.peer(&connection),
@@ -96,7 +100,7 @@ pub(super) async fn serve_connection<G, S, F, B>(
         match after {
             After::Parked { stream: parked, since } => {
                 let patience = settings.idle_timeout.saturating_sub(since.elapsed());
-                let Some(bytes) = read_first(&parked, &ticket, patience).await else { return };
+                let Some(bytes) = read_next(&parked, &ticket, patience).await else { return };
                 (stream, first) = (parked, bytes);
             }
             After::Upgraded { first, stream } => {
@@ -115,23 +119,33 @@ pub(super) async fn serve_connection<G, S, F, B>(
     }
 }
 
-/// The first bytes of a request, or `None` where there are none: the client is silent, or gone, or we are going. No
-/// buffer is held while nothing comes.
-async fn read_first(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
-    let first = async {
-        loop {
-            stream.readable().await.ok()?;
-            let mut first = BytesMut::with_capacity(FIRST_READ);
-            match stream.try_read_buf(&mut first) {
-                Ok(0) => return None,
-                Ok(_) => return Some(first),
-                // Readiness is a hint.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
-            }
+/// The first bytes of a new connection. Whoever has just been let in is asking: the end does not hang up on them, but
+/// waits as long as a request takes to follow its connection.
+async fn read_request(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
+    match timeout(patience, ticket.before(Phase::Draining, read_first(stream))).await.ok()? {
+        Some(first) => first,
+        None => timeout(patience.min(WELCOME), ticket.before(Phase::Closing, read_first(stream))).await.ok()??,
+    }
+}
+
+/// The first bytes after a response, which nobody has promised: the end does not wait for them.
+async fn read_next(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
+    timeout(patience, ticket.before(Phase::Draining, read_first(stream))).await.ok()??
+}
+
+/// The next bytes, or `None` where there are none: the client is gone. No buffer is held while nothing comes.
+async fn read_first(stream: &Stream) -> Option<BytesMut> {
+    loop {
+        stream.readable().await.ok()?;
+        let mut first = BytesMut::with_capacity(FIRST_READ);
+        match stream.try_read_buf(&mut first) {
+            Ok(0) => return None,
+            Ok(_) => return Some(first),
+            // Readiness is a hint.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
         }
-    };
-    timeout(patience, ticket.before(Phase::Draining, first)).await.ok()??
+    }
 }
 
 /// Whether the client speaks HTTP/2 by prior knowledge. Reads as much as it takes, usually once. `None` where the
@@ -170,17 +184,20 @@ where
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));
     let mut is_told = false;
     let ended = std::future::poll_fn(|cx| {
-        match ticket.phase(cx) {
-            Phase::Serving => {}
-            Phase::Draining if is_told => {}
-            Phase::Draining => {
-                is_told = true;
-                Pin::new(&mut http).graceful_shutdown();
-            }
-            Phase::Closing => return Poll::Ready(Ended::Cut),
+        let phase = ticket.phase(cx);
+        if phase == Phase::Closing {
+            return Poll::Ready(Ended::Cut);
         }
         if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(Ended::Done(result));
+        }
+        // Only once it has looked at the request that is there: before, it would end without an answer.
+        if phase == Phase::Draining && !is_told {
+            is_told = true;
+            Pin::new(&mut http).graceful_shutdown();
+            if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
+                return Poll::Ready(Ended::Done(result));
+            }
         }
         loop {
             return match expired(pulse, settings, &mut timer, cx) {

@@ -7,8 +7,11 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{Seek as _, Write as _},
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -129,6 +132,15 @@ impl Home {
         command.env_clear().current_dir(self.directory.path()).stdin(Stdio::null());
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
+    }
+
+    /// Starts `run` with this socket passed to it as a service manager does (`sd_listen_fds(3)`), under the name that
+    /// the shipped socket units give it; returns once it listens.
+    pub(crate) async fn serve_on(&self, listener: &TcpListener) -> Proxy {
+        let mut command = self.command_after("exec 3<&0 </dev/null; export LISTEN_PID=$$");
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "proxy");
+        command.stdin(OwnedFd::from(listener.try_clone().expect("a descriptor")));
+        Proxy::listening(Process::spawn("cognito-proxy run", &mut command).expect("a shell")).await
     }
 
     /// Starts `run` after these commands of a shell; returns once it listens.
