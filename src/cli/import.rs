@@ -248,9 +248,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Lock(LockError::Untrusted(_))
         | Error::Save(SaveError::Untrusted(_)) => Exit::Refused,
         // Where not even a lock can be made, no record can.
-        Error::Save(_) | Error::Lock(LockError::Io { .. }) | Error::Running(RunningError::Io { .. }) => {
-            Exit::StoreUnwritable
-        }
+        Error::Save(_) | Error::Lock(LockError::Io { .. }) => Exit::StoreUnwritable,
         Error::Client(error) => running::exit_of(error),
         Error::Running(error) => running::exit_of_unknown(error),
         Error::Read { .. } | Error::Unproved(_) | Error::Load(_) | Error::Record(_) | Error::Runtime(_) => Exit::Other,

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Global, output};
+use super::{Exit, Global, output, running};
 use crate::{
     app::{self, App},
     clock::SystemClock,
@@ -125,12 +125,12 @@ fn load_again(request: &Request) -> Result<Config, String> {
     Config::load(request, &Environment::current()).map_err(|error| error.render(false, output::width()))
 }
 
-const fn exit_of(error: &app::Error) -> Exit {
+fn exit_of(error: &app::Error) -> Exit {
     match error {
         app::Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. }) => Exit::Refused,
+        app::Error::Running(error) => running::exit_of_unknown(error),
         app::Error::Tls(_) | app::Error::Upstream(_) | app::Error::Users(_) => Exit::Config,
         app::Error::Store(_)
-        | app::Error::Running(_)
         | app::Error::Listen(_)
         | app::Error::Passed(_)
         | app::Error::Control(_)

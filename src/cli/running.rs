@@ -97,7 +97,9 @@ pub(super) fn exit_of_unknown(error: &RunningError) -> Exit {
     match error {
         RunningError::Untrusted(_) => Exit::Refused,
         RunningError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Refused,
-        RunningError::Io { .. } | RunningError::Unknown { .. } | RunningError::Already { .. } => Exit::Other,
+        // Where not even a lock can be made, no record can.
+        RunningError::Io { .. } => Exit::StoreUnwritable,
+        RunningError::Unknown { .. } | RunningError::Already { .. } => Exit::Other,
     }
 }
 

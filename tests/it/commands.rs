@@ -1,7 +1,9 @@
 //! The commands beside `run`: what they print, and the codes that scripts rely on.
 
 use std::{
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     process::{ChildStdout, Stdio},
     sync::Arc,
     time::Duration,
@@ -342,4 +344,20 @@ async fn a_watched_status_is_told_at_every_change_until_nobody_reads_any_more() 
     exits(&home.run(&["logout", "--yes"]).await, 0);
     let ended = until("the end of `status --watch`", async || watching.try_wait().expect("ours")).await;
     assert_eq!(ended.code(), Some(4));
+}
+
+#[tokio::test]
+async fn a_store_that_others_may_write_to_is_refused_with_what_mends_it() {
+    let pool = pool().await;
+    let home = signed_in(&pool).await;
+    let directory = home.path("state/cognito-proxy");
+    fs::set_permissions(&directory, Permissions::from_mode(0o770)).expect("ours");
+    for command in ["run", "status", "token", "import", "logout"] {
+        let refused = home.run_with_input(&[command], r#"{"refresh_token":"a"}"#).await;
+        exits(&refused, 77);
+        let mended_by = format!("chmod go-w {}", directory.display());
+        assert!(refused.stderr.contains(&mended_by), "{command}: {}", refused.stderr);
+    }
+    fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("ours");
+    exits(&home.run(&["status"]).await, 0);
 }
