@@ -14,11 +14,7 @@ mod seed;
 mod vitals;
 mod workers;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -134,7 +130,7 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
-        let running = RunningLock::acquire(record(&config))?;
+        let running = RunningLock::acquire(config.store.path())?;
         let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
         // A damaged or newer record stays as it is, and requests are told.
         if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
@@ -322,12 +318,6 @@ fn first_snapshot(config: &Config, login: &str, stored: Result<Option<Box<Sessio
 
 fn readiness(config: &Config) -> Readiness {
     Readiness { kinds: config.session.kinds.clone(), on_demand: config.session.mode == Mode::OnDemand }
-}
-
-/// The stored record, beside which the locks of this profile lie.
-fn record(config: &Config) -> &Path {
-    let crate::store::Settings::File { path } = &config.store;
-    path
 }
 
 /// Where the control socket of `config`'s profile lies.

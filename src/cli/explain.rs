@@ -4,10 +4,7 @@ use std::{fmt::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{
-    config::{Config, Diagnostic, Effective, Error, Location, Origin},
-    store,
-};
+use crate::config::{Config, Diagnostic, Effective, Error, Location, Origin};
 
 /// The version of the JSON document.
 const SCHEMA: u32 = 1;
@@ -19,12 +16,11 @@ pub(super) fn summary(config: &Config) -> String {
 
 /// Every key in TOML, each with where its value came from.
 pub(super) fn text(config: &Config) -> String {
-    let store::Settings::File { path: store } = &config.store;
     let mut out = format!(
         "# configuration {}\n# profile {}\n# store {}\n# runtime {}\n",
         source(config),
         config.profile,
-        store.display(),
+        config.store.path().display(),
         config.runtime_dir.display()
     );
     let lines: Vec<(String, &Effective)> = config.effective.iter().map(|one| (assignment(one), one)).collect();
@@ -46,13 +42,12 @@ pub(super) fn text(config: &Config) -> String {
 pub(super) fn json(loaded: Result<&Config, &Error>) -> Value {
     match loaded {
         Ok(config) => {
-            let store::Settings::File { path: store } = &config.store;
             json!({
                 "schema": SCHEMA,
                 "ok": true,
                 "profile": config.profile,
                 "file": config.file,
-                "store": store,
+                "store": config.store.path(),
                 "runtime": config.runtime_dir,
                 "settings": config.effective.iter().map(setting).collect::<Vec<_>>(),
                 "notices": config.notices,

@@ -172,7 +172,7 @@ enum Place {
 
 impl Place {
     fn take(config: &Config) -> Result<Self, Error> {
-        if store::running_pid(record(config))?.is_some() {
+        if store::running_pid(config.store.path())?.is_some() {
             return Ok(Self::Proxy);
         }
         let store = config.store.open();
@@ -181,7 +181,7 @@ impl Place {
     }
 
     fn keep(self, config: &Config, session: &Session, runtime: &runtime::Runtime) -> Result<(), Error> {
-        let now_runs = store::running_pid(record(config))?.is_some();
+        let now_runs = store::running_pid(config.store.path())?.is_some();
         match self {
             Self::Store(store, lock) if !now_runs => write(store.as_ref(), session.clone(), &lock),
             // A proxy that has started meanwhile wants the lock, which this has given back here.
@@ -220,11 +220,6 @@ fn not_over_another(config: &Config) -> Result<(), Error> {
         Ok(_) | Err(LoadError::Corrupt { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn record(config: &Config) -> &std::path::Path {
-    let store::Settings::File { path } = &config.store;
-    path
 }
 
 fn fix_of(error: &Error) -> Option<String> {

@@ -17,8 +17,7 @@ use crate::{
 /// # Errors
 /// Where it cannot be told: most often since the store is somebody else's.
 pub(super) fn client(config: &Config) -> Result<Option<Client>, RunningError> {
-    let store::Settings::File { path } = &config.store;
-    Ok(store::running_pid(path)?.map(|_| Client::new(app::socket_path(config))))
+    Ok(store::running_pid(config.store.path())?.map(|_| Client::new(app::socket_path(config))))
 }
 
 /// A runtime for one command.

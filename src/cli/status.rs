@@ -94,8 +94,7 @@ fn refuse(styled: bool, error: &Error) -> Exit {
 }
 
 fn look(config: &Config) -> Result<Report, Error> {
-    let store::Settings::File { path } = &config.store;
-    if store::running_pid(path)?.is_some() {
+    if store::running_pid(config.store.path())?.is_some() {
         let client = Client::new(app::socket_path(config)).within(PATIENCE);
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         match runtime.block_on(client.status()) {

@@ -331,10 +331,7 @@ fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -
     let workers = resolve::limits::workers(context, &file.runtime);
     let notices = std::mem::take(&mut context.notices);
     not_yet::check(&mut reader);
-    let runtime_dir = runtime_dir.or_else(|| match &store {
-        Some(store::Settings::File { path }) => path.parent().map(Path::to_owned),
-        None => None,
-    });
+    let runtime_dir = runtime_dir.or_else(|| store.as_ref()?.path().parent().map(Path::to_owned));
     let (effective, diagnostics) = reader.finish();
     let (true, Some(cognito), Some(upstream), Some(inject), Some(routes), Some(store), Some(runtime_dir)) =
         (diagnostics.is_empty(), cognito, upstream, inject, routes, store, runtime_dir)

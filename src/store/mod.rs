@@ -51,6 +51,14 @@ impl Settings {
             Self::File { path } => Box::new(FileStore::new(path.clone())),
         }
     }
+
+    /// `store.path`: the record of a file store. The locks of the profile lie beside it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File { path } => path,
+        }
+    }
 }
 
 /// One place in which one session is kept.

@@ -8,13 +8,11 @@ use crate::{
     listen::Address,
     proxy::HttpVersion,
     session::{Mode, TokenKind},
-    store,
 };
 
 fn store_of(bench: &Bench) -> String {
     let config = bench.load().unwrap_or_else(|error| panic!("{error}"));
-    let store::Settings::File { path } = config.store;
-    path.display().to_string().replace(&bench.directory.path().display().to_string(), "/DIR")
+    config.store.path().display().to_string().replace(&bench.directory.path().display().to_string(), "/DIR")
 }
 
 #[test]
