@@ -4,25 +4,22 @@ use std::{
     fs, io,
     io::{IsTerminal, Read},
     path::PathBuf,
-    sync::Arc,
 };
 
 use clap::Args;
-use tokio::runtime;
 
-use super::{Exit, Global, clocks, output, running, verdict};
+use super::{
+    Exit, Global, clocks, cognito,
+    keeping::{self, Place},
+    output, verdict,
+};
 use crate::{
-    admin::client::{Client, ClientError},
-    app,
     clock::{Clock, SystemClock},
-    cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
+    cognito::{Issuer, RefreshRequest},
     config::Config,
-    refresher,
     secret::Secret,
-    session::{Failure, Grant, LastRefresh, Origin, Outcome, Session, state::State, status::Report},
+    session::{Failure, Grant, LastRefresh, Origin, Outcome, Session, status::Report},
     signin::{self, import::Imported},
-    store::{self, LoadError, Lock, LockError, RunningError, SaveError, TokenStore},
-    tls,
 };
 
 /// Nobody pastes more: an Amplify dump with several users is a few dozen kilobytes.
@@ -52,28 +49,12 @@ pub(super) enum Error {
     NoText { input: String },
     #[error("{input}: {source}")]
     Input { input: String, source: signin::import::Error },
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
     #[error("Cognito refuses the token: {0}")]
     Refused(Failure),
     #[error("the token could not be proved, and nothing was stored: {0}")]
     Unproved(Failure),
     #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error(transparent)]
-    Save(#[from] SaveError),
-    #[error(transparent)]
-    Running(#[from] RunningError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("the session cannot be written as a record: {0}")]
-    Record(#[from] serde_json::Error),
-    #[error("the store holds a live session of client {client_id} of pool {user_pool_id}")]
-    OtherSession { client_id: String, user_pool_id: String },
-    #[error("the system refuses a runtime: {0}")]
-    Runtime(#[source] io::Error),
+    Keeping(#[from] keeping::Error),
 }
 
 /// Imports.
@@ -104,16 +85,14 @@ fn import(config: &Config, args: &ImportArgs) -> Result<Report, Error> {
     }
     // Before a token is spent that rotates: what it brings must have a place.
     let place = Place::take(config)?;
-    not_over_another(config)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    keeping::not_over_another(config)?;
+    let runtime = keeping::runtime()?;
     let grant = runtime.block_on(prove(config, &imported))?;
     let origin = Origin::Import;
     let mut session = Session::begun(grant, imported.refresh_token, origin, imported.device, &config.session);
     session.notes.last_refresh = Some(LastRefresh { at: SystemClock.now().wall, outcome: Outcome::Ok, error: None });
     place.keep(config, &session, &runtime)?;
-    let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
-    let now = SystemClock.now();
-    Ok(state.at_rest(Ok(Some(Box::new(session)))).snapshot(now).facts.report(now, 0))
+    Ok(keeping::report(config, session))
 }
 
 /// The input's name and its text, which is a secret.
@@ -139,8 +118,7 @@ fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
 
 /// One refresh, whose answer is final.
 pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant, Error> {
-    let transport = Transport::new(tls::client_config(None, None)?);
-    let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::new(SystemClock));
+    let issuer = cognito::issuer(config)?;
     let request = |refresh_token: Secret| RefreshRequest {
         refresh_token,
         username: imported.username.clone(),
@@ -162,72 +140,11 @@ pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant,
     })
 }
 
-/// Who writes the session.
-enum Place {
-    /// The running proxy, which alone writes its store.
-    Proxy,
-    /// This command, under the store's lock.
-    Store(Box<dyn TokenStore>, Lock),
-}
-
-impl Place {
-    fn take(config: &Config) -> Result<Self, Error> {
-        if store::running_pid(config.store.path())?.is_some() {
-            return Ok(Self::Proxy);
-        }
-        let store = config.store.open();
-        let lock = store.lock(refresher::LOCK_WAIT)?;
-        Ok(Self::Store(store, lock))
-    }
-
-    fn keep(self, config: &Config, session: &Session, runtime: &runtime::Runtime) -> Result<(), Error> {
-        let now_runs = store::running_pid(config.store.path())?.is_some();
-        match self {
-            Self::Store(store, lock) if !now_runs => write(store.as_ref(), session.clone(), &lock),
-            // A proxy that has started meanwhile wants the lock, which this has given back here.
-            Self::Store(..) | Self::Proxy => {
-                let client = Client::new(app::socket_path(config));
-                runtime.block_on(client.adopt(&store::to_record(session)?))?;
-                output::to_stderr("the running proxy has adopted the session");
-                Ok(())
-            }
-        }
-    }
-}
-
-fn write(store: &dyn TokenStore, mut session: Session, lock: &Lock) -> Result<(), Error> {
-    // A damaged record is moved aside by the write.
-    if let Ok(Some(stored)) = store.load(SystemClock.now()) {
-        session.generation = stored.generation + 1;
-        session.notes.observed = stored.notes.observed.carried();
-        // A credential that has been taken once is not taken again in place of this sign-in.
-        session.notes.seed = stored.notes.seed;
-    }
-    store.save(&session, lock)?;
-    Ok(())
-}
-
-/// A live session of another pool or client is not written over.
-fn not_over_another(config: &Config) -> Result<(), Error> {
-    match config.store.open().load(SystemClock.now()) {
-        Ok(Some(stored))
-            if stored.notes.ended.is_none()
-                && (stored.client_id != config.cognito.client_id
-                    || stored.user_pool_id != config.cognito.user_pool_id) =>
-        {
-            Err(Error::OtherSession { client_id: stored.client_id, user_pool_id: stored.user_pool_id })
-        }
-        Ok(_) | Err(LoadError::Corrupt { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn fix_of(error: &Error) -> Option<String> {
     match error {
         Error::Refused(_) => Some("sign in again, and import the new tokens".into()),
         Error::Unproved(Failure::Setting { setting, .. }) => Some(setting.fix().into()),
-        Error::Load(LoadError::Denied { .. }) | Error::Client(ClientError::Denied { .. }) => Some(running::with_sudo()),
-        Error::OtherSession { .. } => Some("use -p NAME, or logout first".into()),
+        Error::Keeping(error) => error.fix(),
         _ => None,
     }
 }
@@ -235,17 +152,8 @@ fn fix_of(error: &Error) -> Option<String> {
 fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Input { .. } | Error::NoText { .. } => Exit::Usage,
-        Error::Refused(_) => Exit::SignInNeeded,
-        Error::Unproved(Failure::Setting { .. }) | Error::OtherSession { .. } | Error::Tls(_) => Exit::Config,
-        Error::Unproved(Failure::Throttled { .. }) | Error::Lock(LockError::Held { .. }) => Exit::TryLater,
-        Error::Unproved(Failure::Transient { .. } | Failure::Rotated { .. }) => Exit::Unreachable,
-        Error::Load(LoadError::Untrusted(_) | LoadError::Denied { .. })
-        | Error::Lock(LockError::Untrusted(_))
-        | Error::Save(SaveError::Untrusted(_)) => Exit::Refused,
-        // Where not even a lock can be made, no record can.
-        Error::Save(_) | Error::Lock(LockError::Io { .. }) => Exit::StoreUnwritable,
-        Error::Client(error) => running::exit_of(error),
-        Error::Running(error) => running::exit_of_unknown(error),
-        Error::Read { .. } | Error::Unproved(_) | Error::Load(_) | Error::Record(_) | Error::Runtime(_) => Exit::Other,
+        Error::Refused(failure) | Error::Unproved(failure) => verdict::of_failure(failure),
+        Error::Keeping(error) => error.exit(),
+        Error::Read { .. } => Exit::Other,
     }
 }

@@ -5,12 +5,14 @@
 
 mod check;
 mod clocks;
+mod cognito;
 mod completions;
 mod demo;
 mod explain;
 mod fields;
 mod import;
 mod journal;
+mod keeping;
 pub mod log;
 mod login;
 mod logout;

@@ -3,14 +3,14 @@
 //! The session machine decides here as it does in a proxy; only that a single refusal is final, since nobody stays to
 //! ask again.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Exit, Global, output, running};
+use super::{Exit, Global, cognito, keeping, output, running, verdict};
 use crate::{
     admin::IssuedToken,
     app,
     clock::{Clock, Now, Span, SystemClock},
-    cognito::{CognitoIssuer, Issuer, RefreshRequest, Transport},
+    cognito::{CognitoIssuer, Issuer, RefreshRequest},
     config::Config,
     refresher,
     reply::{Code, Refusal},
@@ -20,21 +20,14 @@ use crate::{
         snapshot::{Decision, Gate, Snapshot},
         state::{Action, Event, State},
     },
-    store::{LoadError, Lock, LockError, SaveError, TokenStore},
-    tls,
+    store::{Lock, TokenStore},
 };
 
 /// Why the stored session brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error(transparent)]
-    Save(#[from] SaveError),
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
+    Keeping(#[from] keeping::Error),
     /// There is nothing that may be used.
     #[error("{}", .0.detail)]
     Unusable(Refusal),
@@ -49,14 +42,13 @@ pub(super) enum Error {
 /// A token of `kind` with at least `min_ttl` left (`None`: `inject.min_ttl`, capped as for requests), after one refresh
 /// at most. What has less left is given with a warning.
 pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Duration>) -> Result<IssuedToken, Error> {
-    let transport = Transport::new(tls::client_config(None, None)?);
-    let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::new(SystemClock));
+    let issuer = cognito::issuer(config)?;
     let store = config.store.open();
     let (state, now) = loaded(config, store.as_ref(), &issuer)?;
     if let Some(token) = enough(&state.snapshot(now), kind, min_ttl, now)? {
         return Ok(token);
     }
-    let lock = store.lock(refresher::LOCK_WAIT)?;
+    let lock = store.lock(refresher::LOCK_WAIT).map_err(keeping::Error::from)?;
     // Whoever held the lock may have refreshed.
     let (state, now) = loaded(config, store.as_ref(), &issuer)?;
     if let Some(token) = enough(&state.snapshot(now), kind, min_ttl, now)? {
@@ -74,10 +66,10 @@ pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Dura
 /// Opens the idle lock of the stored session.
 pub(super) fn unlock(config: &Config) -> Result<(), Error> {
     let store = config.store.open();
-    let lock = store.lock(refresher::LOCK_WAIT)?;
-    let Some(mut session) = store.load(SystemClock.now())? else { return Ok(()) };
+    let lock = store.lock(refresher::LOCK_WAIT).map_err(keeping::Error::from)?;
+    let Some(mut session) = store.load(SystemClock.now()).map_err(keeping::Error::from)? else { return Ok(()) };
     if std::mem::take(&mut session.notes.locked) {
-        store.save(&session, &lock)?;
+        store.save(&session, &lock).map_err(keeping::Error::from)?;
     }
     Ok(())
 }
@@ -85,8 +77,9 @@ pub(super) fn unlock(config: &Config) -> Result<(), Error> {
 /// Forgets the stored session.
 pub(super) fn forget(config: &Config) -> Result<(), Error> {
     let store = config.store.open();
-    let lock = store.lock(refresher::LOCK_WAIT)?;
-    Ok(store.clear(&lock)?)
+    let lock = store.lock(refresher::LOCK_WAIT).map_err(keeping::Error::from)?;
+    store.clear(&lock).map_err(keeping::Error::from)?;
+    Ok(())
 }
 
 /// Says what went wrong and how to mend it.
@@ -98,7 +91,7 @@ pub(super) fn report(global: &Global, error: &Error) -> Exit {
 fn fix_of(error: &Error) -> Option<String> {
     match error {
         Error::Unusable(refusal) => Some(refusal.fix.clone()).filter(|fix| !fix.is_empty()),
-        Error::Load(LoadError::Denied { .. }) => Some(running::with_sudo()),
+        Error::Keeping(error) => error.fix(),
         Error::Failed { failure: Failure::Setting { setting, .. }, .. } => Some(setting.fix().into()),
         Error::Failed { failure: Failure::Terminal { .. } | Failure::Ambiguous { .. }, login } => Some(login.clone()),
         _ => None,
@@ -107,35 +100,17 @@ fn fix_of(error: &Error) -> Option<String> {
 
 fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Load(LoadError::Untrusted(_) | LoadError::Denied { .. })
-        | Error::Lock(LockError::Untrusted(_))
-        | Error::Save(SaveError::Untrusted(_)) => Exit::Refused,
-        Error::Save(_) => Exit::StoreUnwritable,
-        Error::Lock(_) => Exit::TryLater,
-        Error::Tls(_) => Exit::Config,
+        Error::Keeping(error) => error.exit(),
         Error::Unusable(refusal) => running::exit_of_code(refusal.code.as_str()),
-        Error::Failed { failure, .. } => exit_of_failure(failure),
-        // A sign-in moves a damaged record aside.
-        Error::Load(LoadError::Corrupt { .. }) => Exit::SignInNeeded,
-        Error::Load(_) | Error::NoSuchToken(_) => Exit::Other,
-    }
-}
-
-fn exit_of_failure(failure: &Failure) -> Exit {
-    match failure {
-        Failure::Terminal { .. } | Failure::Ambiguous { .. } => Exit::SignInNeeded,
-        Failure::Setting { .. } => Exit::Config,
-        Failure::Throttled { .. } => Exit::TryLater,
-        Failure::Transient { .. } => Exit::Unreachable,
-        Failure::Rotated { failure, .. } => exit_of_failure(failure),
-        Failure::Unacceptable { .. } => Exit::Other,
+        Error::Failed { failure, .. } => verdict::of_failure(failure),
+        Error::NoSuchToken(_) => Exit::Other,
     }
 }
 
 /// The machine with what the store holds, as it is at a proxy's start.
 fn loaded(config: &Config, store: &dyn TokenStore, issuer: &CognitoIssuer) -> Result<(State, Now), Error> {
     let now = SystemClock.now();
-    let stored = store.load(now)?.map(|session| Box::new(issuer.reverify(session, now)));
+    let stored = store.load(now).map_err(keeping::Error::from)?.map(|session| Box::new(issuer.reverify(session, now)));
     let state = State::new(config.session.clone(), app::login_command(&config.profile), fastrand::u64(..));
     // The refresh that this may ask for is made only where the token at hand will not do.
     let (state, _) = state.step(now, Event::Loaded(Ok(stored)));
@@ -228,7 +203,7 @@ impl Refresh<'_> {
             if let Some(mut session) = state.session().filter(|_| worth_saving).cloned() {
                 session.notes.warned = warned;
                 session.notes.ended = verdict.or(session.notes.ended);
-                self.store.save(&session, self.lock)?;
+                self.store.save(&session, self.lock).map_err(keeping::Error::from)?;
             }
             // One that was sent and not answered is repeated at once, which the machine says by refreshing on.
             if failure.is_none() || !state.is_refreshing() {

@@ -85,10 +85,14 @@ pub(super) fn exit_of_code(code: &str) -> Exit {
 
 /// Says why it cannot be told whether a proxy runs, and which command could.
 pub(super) fn report_unknown(styled: bool, error: &RunningError) -> Exit {
-    let exit = exit_of_unknown(error);
-    let fix = matches!(error, RunningError::Io { .. }).then(with_sudo).filter(|_| exit == Exit::Refused);
-    output::error(styled, &error.to_string(), fix.as_deref());
-    exit
+    output::error(styled, &error.to_string(), fix_of_unknown(error).as_deref());
+    exit_of_unknown(error)
+}
+
+/// What mends it that it cannot be told whether a proxy runs.
+pub(super) fn fix_of_unknown(error: &RunningError) -> Option<String> {
+    let is_denied = matches!(error, RunningError::Io { .. }) && exit_of_unknown(error) == Exit::Refused;
+    is_denied.then(with_sudo)
 }
 
 /// The exit code where it cannot be told whether a proxy runs.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Exit;
 use crate::session::{
+    Failure,
     status::{Report, StateName},
     warning::Level,
 };
@@ -29,6 +30,19 @@ pub(super) fn of(report: &Report, warn_within: Option<Duration>) -> Exit {
         .zip(report.refresh_token.expires_in_s)
         .is_some_and(|(within, left)| Duration::from_secs(left) <= within);
     if report.warning.level > Level::None || ends_within { Exit::EndsSoon } else { Exit::Ok }
+}
+
+/// The exit code of a call to Cognito that failed.
+#[must_use]
+pub(super) fn of_failure(failure: &Failure) -> Exit {
+    match failure {
+        Failure::Terminal { .. } | Failure::Ambiguous { .. } => Exit::SignInNeeded,
+        Failure::Setting { .. } => Exit::Config,
+        Failure::Throttled { .. } => Exit::TryLater,
+        Failure::Transient { .. } => Exit::Unreachable,
+        Failure::Rotated { failure, .. } => of_failure(failure),
+        Failure::Unacceptable { .. } => Exit::Other,
+    }
 }
 
 #[cfg(test)]

@@ -48,12 +48,16 @@ pub struct CognitoIssuer {
 }
 
 /// What a call brought, not verified yet.
-#[derive(Debug)]
-struct Answer {
-    id_token: Secret,
-    access_token: Option<Secret>,
-    refresh_token: Option<Secret>,
-    date: Option<UnixTime>,
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    /// What should be an ID token.
+    pub id_token: Secret,
+    /// What should be an access token.
+    pub access_token: Option<Secret>,
+    /// The refresh token: of a sign-in always, of a refresh where the app client rotates.
+    pub refresh_token: Option<Secret>,
+    /// The `Date` header of the answer.
+    pub date: Option<UnixTime>,
 }
 
 impl Issuer for CognitoIssuer {
@@ -94,6 +98,23 @@ impl CognitoIssuer {
         Self { aws_credentials, ..self }
     }
 
+    /// Makes sure of the key set, before somebody signs in only to learn that it cannot be had.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        self.keys_before_spending(None).await.map(drop)
+    }
+
+    /// Verifies what a sign-in brought, whoever it is that signed in.
+    ///
+    /// # Errors
+    /// [`Failure::Unacceptable`] where a token is not what it must be, and what keeps the key set away.
+    pub async fn accept_sign_in(&self, tokens: Unverified) -> Result<Grant, Failure> {
+        let keys = self.keys_before_spending(None).await?;
+        self.accept(tokens, keys, None).await
+    }
+
     async fn ask_validity(&self) -> Option<Duration> {
         let credentials = self.aws_credentials.as_ref()?;
         match describe::refresh_validity(&self.settings, self.transport.clone(), credentials).await {
@@ -108,7 +129,7 @@ impl CognitoIssuer {
     async fn attempt(&self, request: RefreshRequest) -> Result<Grant, Failure> {
         let keys = self.keys_before_spending(request.jwks.as_deref()).await?;
         let answer = self.exchange(&request).await?;
-        self.accept(answer, keys, &request).await
+        self.accept(answer, keys, request.subject.as_deref()).await
     }
 
     /// The key set that the answer will be verified with; `None` where signatures are not verified at all.
@@ -145,7 +166,7 @@ impl CognitoIssuer {
         Ok(self.keys().fetched(set, self.clock.now().boot))
     }
 
-    async fn exchange(&self, request: &RefreshRequest) -> Result<Answer, Failure> {
+    async fn exchange(&self, request: &RefreshRequest) -> Result<Unverified, Failure> {
         let known_to_lack = self.lacks_get_tokens.load(Ordering::Relaxed);
         let refused = match self.settings.refresh_api {
             RefreshApi::GetTokensFromRefreshToken => self.get_tokens(request).await,
@@ -163,7 +184,7 @@ impl CognitoIssuer {
         refused.map_err(|refused| with_hint(refused.failure, request))
     }
 
-    async fn get_tokens(&self, request: &RefreshRequest) -> Result<Answer, Refused> {
+    async fn get_tokens(&self, request: &RefreshRequest) -> Result<Unverified, Refused> {
         let witness = DateWitness::default();
         let secret = self.settings.client_secret.as_ref();
         let call = self
@@ -181,7 +202,7 @@ impl CognitoIssuer {
         }
     }
 
-    async fn initiate_auth(&self, request: &RefreshRequest) -> Result<Answer, Refused> {
+    async fn initiate_auth(&self, request: &RefreshRequest) -> Result<Unverified, Refused> {
         let witness = DateWitness::default();
         let hash = self.settings.client_secret.as_ref().map(|secret| self.secret_hash(secret, request));
         let call = self
@@ -228,14 +249,14 @@ impl CognitoIssuer {
     /// Verifies what came, with a newer key set where that is what it takes.
     async fn accept(
         &self,
-        answer: Answer,
+        answer: Unverified,
         keys: Option<Arc<KeySet>>,
-        request: &RefreshRequest,
+        subject: Option<&str>,
     ) -> Result<Grant, Failure> {
-        let rejection = match self.grant(&answer, keys.as_deref(), request) {
+        let rejection = match self.grant(&answer, keys.as_deref(), subject) {
             Err(rejection) if rejection.wants_keys() && self.may_fetch_again() => match self.fetch_keys().await {
                 Err(failure) => return Err(kept(answer, failure)),
-                Ok(newer) => match self.grant(&answer, Some(&newer), request) {
+                Ok(newer) => match self.grant(&answer, Some(&newer), subject) {
                     Ok(grant) => return Ok(grant),
                     Err(rejection) => rejection,
                 },
@@ -248,7 +269,7 @@ impl CognitoIssuer {
         Err(if genuine { kept(answer, failure) } else { failure })
     }
 
-    fn grant(&self, answer: &Answer, keys: Option<&KeySet>, request: &RefreshRequest) -> Result<Grant, Rejection> {
+    fn grant(&self, answer: &Unverified, keys: Option<&KeySet>, subject: Option<&str>) -> Result<Grant, Rejection> {
         let signature = match (keys, self.settings.verify_signature) {
             (_, false) => Signature::Skipped,
             (Some(keys), true) => Signature::VerifiedBy(keys),
@@ -259,7 +280,7 @@ impl CognitoIssuer {
             let claims = verify(jwt.expose(), signature, &Expectation::of(&self.settings, kind, subject))?;
             Ok(Token { jwt: jwt.clone(), claims, received })
         };
-        let id_token = token(&answer.id_token, TokenKind::Id, request.subject.as_deref())?;
+        let id_token = token(&answer.id_token, TokenKind::Id, subject)?;
         let access_token = answer.access_token.as_ref();
         let access_token =
             access_token.map(|jwt| token(jwt, TokenKind::Access, Some(&id_token.claims.subject))).transpose()?;
@@ -288,7 +309,7 @@ fn answer(
     result: Option<AuthenticationResultType>,
     challenge: Option<String>,
     date: Option<UnixTime>,
-) -> Result<Answer, Refused> {
+) -> Result<Unverified, Refused> {
     let failed = |failure| Err(Refused { failure, unknown_operation: false });
     let malformed =
         |detail: &str| Failure::Transient { kind: TransientKind::Malformed, sent: false, detail: detail.to_owned() };
@@ -301,7 +322,7 @@ fn answer(
     let refresh_token = result.refresh_token.map(Secret::new);
     match (result.id_token.map(Secret::new), refresh_token) {
         (Some(id_token), refresh_token) => {
-            Ok(Answer { id_token, access_token: result.access_token.map(Secret::new), refresh_token, date })
+            Ok(Unverified { id_token, access_token: result.access_token.map(Secret::new), refresh_token, date })
         }
         (None, Some(rotated)) => {
             let failure = Box::new(malformed("an answer without an ID token"));
@@ -312,7 +333,7 @@ fn answer(
 }
 
 /// No usable tokens came, and yet the refresh token was exchanged: what took its place must not be lost.
-fn kept(answer: Answer, failure: Failure) -> Failure {
+fn kept(answer: Unverified, failure: Failure) -> Failure {
     match answer.refresh_token {
         Some(rotated) => Failure::Rotated { rotated, failure: Box::new(failure) },
         None => failure,

@@ -30,7 +30,7 @@ use futures_util::future::{BoxFuture, ready};
 use http::Uri;
 
 pub use aws_credentials::AwsCredentials;
-pub use issuer::CognitoIssuer;
+pub use issuer::{CognitoIssuer, Unverified};
 pub use transport::Transport;
 pub use verify::{read_claims, verify_stored};
 

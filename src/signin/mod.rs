@@ -1,8 +1,24 @@
-//! Ways to begin a session: today, importing tokens that another program obtained.
+//! Ways to begin a session: in a browser, with a password, and by importing tokens that another program obtained.
 
 pub mod import;
 
 use http::Uri;
+
+use crate::{
+    secret::Secret,
+    session::{Device, Grant},
+};
+
+/// What a sign-in brings, whichever way it went.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The tokens, verified.
+    pub grant: Grant,
+    /// The refresh token that came with them.
+    pub refresh_token: Secret,
+    /// The device that the pool remembers from now on, where it does.
+    pub device: Option<Device>,
+}
 
 /// `[cognito]`, as far as a sign-in goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
