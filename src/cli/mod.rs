@@ -22,6 +22,7 @@ pub mod output;
 mod reload;
 mod run;
 mod running;
+mod snippet;
 mod status;
 mod token;
 mod unlock;
@@ -34,7 +35,8 @@ use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser,
 
 use self::{
     check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, login::LoginArgs,
-    logout::LogoutArgs, man::ManArgs, run::RunArgs, status::StatusArgs, token::TokenArgs, wait::WaitArgs,
+    logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs, status::StatusArgs, token::TokenArgs,
+    wait::WaitArgs,
 };
 use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
 
@@ -105,6 +107,8 @@ enum Command {
     Unlock,
     /// Make the running proxy read its configuration again
     Reload,
+    /// Print what to paste into a client
+    Snippet(SnippetArgs),
     /// Print what a shell needs to complete this program's words
     Completions(CompletionsArgs),
     /// Print the manual, or write all of its pages
@@ -185,6 +189,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             Command::Wait(args) => wait::run(&global, &args),
             Command::Unlock => unlock::run(&global),
             Command::Reload => reload::run(&global),
+            Command::Snippet(args) => snippet::run(&global, args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(global.is_styled(), &args),
             Command::Demo(args) => demo::run(&global, &args),

@@ -361,3 +361,28 @@ async fn a_store_that_others_may_write_to_is_refused_with_what_mends_it() {
     fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("ours");
     exits(&home.run(&["status"]).await, 0);
 }
+
+#[tokio::test]
+async fn a_snippet_works_as_it_is_printed() {
+    let home = Home::new();
+    let settings =
+        "[cognito]\nuser_pool_id = \"eu-west-1_A\"\nclient_id = \"c\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n";
+    let key = home.write("key", "a-client-key-of-some-length-0123456789\n");
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("ours");
+    let proxy = home.path("proxy.sock");
+    let listen = format!("[listen]\nproxy = [\"unix:{}\"]\nadmin = \"off\"\n", proxy.display());
+    let mut running = home.serve(&format!("{settings}{listen}[guard]\nclient_key_file = {key:?}\n")).await;
+    let line = home.run(&["snippet", "curl"]).await;
+    assert!(exits(&line, 0).contains("$(cat "), "{line:?}");
+    let answered = std::process::Command::new("sh").arg("-c").arg(&line.stdout).output().expect("a shell");
+    let answer = String::from_utf8_lossy(&answered.stdout).into_owned();
+    assert!(answer.contains("login_required"), "past the guard, to the want of a session: {answer}");
+    running.signal(rustix::process::Signal::TERM);
+    running.gone().await;
+
+    home.configure(&format!("{settings}{FREE_PORTS}"));
+    exits(&home.run(&["snippet", "mcp"]).await, 78);
+    home.configure(settings);
+    let page = home.run(&["snippet", "fetch"]).await;
+    assert!(exits(&page, 0).contains("http://localhost:8900/") && page.stderr.contains("guard.origins"), "{page:?}");
+}
