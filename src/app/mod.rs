@@ -131,7 +131,7 @@ impl App {
     /// The first thing that cannot be had.
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
         let running = RunningLock::acquire(config.store.path())?;
-        let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
+        let store: Arc<dyn TokenStore> = Arc::from(config.store.open_unattended());
         // A damaged or newer record stays as it is, and requests are told.
         if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
             return Err(error.into());

@@ -61,8 +61,13 @@ impl Error {
             | Self::Lock(LockError::Untrusted(_))
             | Self::Save(SaveError::Untrusted(_)) => Exit::Refused,
             Self::Lock(LockError::Held { .. }) => Exit::TryLater,
-            // Where not even a lock can be made, no record can.
-            Self::Save(_) | Self::Lock(LockError::Io { .. }) => Exit::StoreUnwritable,
+            Self::Load(LoadError::Keyring(error)) | Self::Save(SaveError::Keyring(error)) if error.is_passing() => {
+                Exit::TryLater
+            }
+            // Where not even a lock can be made, no record can; nor in a keyring that cannot be asked.
+            Self::Save(_) | Self::Load(LoadError::Keyring(_)) | Self::Lock(LockError::Io { .. }) => {
+                Exit::StoreUnwritable
+            }
             Self::OtherSession { .. } | Self::Tls(_) => Exit::Config,
             Self::Client(error) => running::exit_of(error),
             Self::Running(error) => running::exit_of_unknown(error),

@@ -87,6 +87,7 @@ fn refuse(styled: bool, error: &Error) -> Exit {
         Error::Client(error) => return running::report(styled, error),
         Error::Store(LoadError::Denied { .. }) => (Some(running::with_sudo()), Exit::Refused),
         Error::Store(LoadError::Untrusted(_)) => (None, Exit::Refused),
+        Error::Store(LoadError::Keyring(error)) if error.is_passing() => (None, Exit::TryLater),
         Error::Store(_) | Error::Runtime(_) => (None, Exit::Other),
     };
     output::error(styled, &error.to_string(), fix.as_deref());
@@ -104,7 +105,7 @@ fn look(config: &Config) -> Result<Report, Error> {
         }
     }
     let now = SystemClock.now();
-    let stored = match config.store.open().load(now) {
+    let stored = match config.store.open_unattended().load(now) {
         // A sign-in is what mends it, so that is what is shown.
         Err(error @ LoadError::Corrupt { .. }) => {
             output::to_stderr(&format!("warning: {error}"));

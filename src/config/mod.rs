@@ -326,7 +326,7 @@ fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -
     let current = resolve::session::current(context, &file);
     let warn = resolve::session::warn(context, &file.warn);
     let guard = resolve::guard::resolve(context, &file.guard);
-    let store = resolve::limits::store(context, &file.store, default_store);
+    let store = resolve::limits::store(context, &file.store, default_store, &located.profile);
     let server = resolve::limits::resolve(context, &file);
     let workers = resolve::limits::workers(context, &file.runtime);
     let notices = std::mem::take(&mut context.notices);

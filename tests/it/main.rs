@@ -42,6 +42,7 @@ mod reload;
 mod requests_without_a_token;
 mod restarts_refuse_nobody;
 mod seeds_and_pool_settings;
+mod sessions_live_in_a_keyring;
 mod support;
 mod survives_being_killed;
 mod survives_restart;

@@ -213,8 +213,6 @@ fn not_available_yet() {
         &gallery(&[
             ("command", Bench::with(&setting("warn", "command = [\"/bin/true\"]"))),
             ("webhook", Bench::with(&setting("warn", "webhook_url_file = \"/nowhere\""))),
-            ("keyring", Bench::with(&setting("store", "kind = \"keyring\""))),
-            ("keyring by a variable", Bench::with(MINIMAL).variable("COGNITO_PROXY_STORE__KIND", "keyring")),
         ]),
     );
     for (section, line) in [
@@ -222,6 +220,7 @@ fn not_available_yet() {
         ("session", "idle_lock = \"off\"\nmin_remaining_at_start = \"off\""),
         ("warn", "desktop = true\nresponse_header = \"on\""),
         ("store", "kind = \"file\""),
+        ("store", "kind = \"keyring\""),
         ("warn", "desktop = false"),
         ("log", "access = \"on\""),
     ] {

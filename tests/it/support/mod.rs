@@ -4,6 +4,7 @@
 pub(crate) mod clients;
 pub(crate) mod emulators;
 pub(crate) mod http;
+pub(crate) mod keyring;
 pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod process;
