@@ -65,7 +65,10 @@ impl Error {
             Self::Save(_) | Self::Lock(LockError::Io { .. }) => Exit::StoreUnwritable,
             Self::OtherSession { .. } | Self::Tls(_) => Exit::Config,
             Self::Client(error) => running::exit_of(error),
-            Self::Running(error) => running::exit_of_unknown(error),
+            Self::Running(error) => match running::exit_of_unknown(error) {
+                Exit::Other if matches!(error, RunningError::Io { .. }) => Exit::StoreUnwritable,
+                exit => exit,
+            },
             // A sign-in moves a damaged record aside.
             Self::Load(LoadError::Corrupt { .. }) => Exit::SignInNeeded,
             Self::Load(_) | Self::Record(_) | Self::Runtime(_) => Exit::Other,
