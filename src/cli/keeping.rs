@@ -81,6 +81,11 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
     running::runtime().map_err(Error::Runtime)
 }
 
+/// The process id of the proxy that runs with this profile, where one does.
+pub(super) fn running(config: &Config) -> Result<Option<u32>, Error> {
+    Ok(store::running_pid(config.store.path())?)
+}
+
 /// Makes sure, before anything is spent or anybody is asked, that a session of this configuration would have a place.
 pub(super) fn has_place(config: &Config) -> Result<(), Error> {
     Place::take(config)?;
