@@ -65,6 +65,20 @@ pub(super) fn describe(report: &Report, now: UnixTime) -> String {
     text
 }
 
+/// What somebody who has just signed in wants to know: how long that lasts.
+#[must_use]
+pub(super) fn in_brief(report: &Report, now: UnixTime) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(identity) = &report.identity {
+        facts.push(("User pool", identity.user_pool_id.clone()));
+    }
+    if let Some(token) = &report.id_token {
+        facts.push(("ID token", format!("{}; renewed by itself", remaining(token, now))));
+    }
+    facts.push(("Session ends", session_end(report, now)));
+    facts
+}
+
 /// The session in one short line, for prompts and bars: `alice 23h59m`, with a mark where something is to be done.
 #[must_use]
 pub(super) fn in_short(report: &Report, now: UnixTime) -> String {

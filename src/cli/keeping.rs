@@ -70,7 +70,10 @@ impl Error {
             }
             Self::OtherSession { .. } | Self::Tls(_) => Exit::Config,
             Self::Client(error) => running::exit_of(error),
-            Self::Running(error) => running::exit_of_unknown(error),
+            Self::Running(error) => match running::exit_of_unknown(error) {
+                Exit::Other if matches!(error, RunningError::Io { .. }) => Exit::StoreUnwritable,
+                exit => exit,
+            },
             // A sign-in moves a damaged record aside.
             Self::Load(LoadError::Corrupt { .. }) => Exit::SignInNeeded,
             Self::Load(_) | Self::Record(_) | Self::Runtime(_) => Exit::Other,
@@ -81,6 +84,11 @@ impl Error {
 /// A runtime for one command.
 pub(super) fn runtime() -> Result<Runtime, Error> {
     running::runtime().map_err(Error::Runtime)
+}
+
+/// The process id of the proxy that runs with this profile, where one does.
+pub(super) fn running(config: &Config) -> Result<Option<u32>, Error> {
+    Ok(store::running_pid(config.store.path())?)
 }
 
 /// Makes sure, before anything is spent or anybody is asked, that a session of this configuration would have a place.

@@ -21,6 +21,8 @@ pub mod classify;
 pub mod egress;
 pub mod issuer;
 pub mod jwks;
+pub mod sign_out;
+pub mod token_endpoint;
 pub mod transport;
 pub mod verify;
 

@@ -34,6 +34,7 @@ mod jwt;
 mod keys;
 mod lie;
 mod listener;
+mod oauth;
 mod operation;
 mod ops;
 mod pool;
@@ -57,7 +58,7 @@ pub use lie::Lie;
 pub use operation::Operation;
 pub use pool::{DevPool, HeldAnswers, OldKeys, StartError, Tokens};
 pub use settings::{
-    AppClient, DescribeAccess, DescribedUnits, DeviceRule, Flow, Flows, IssuerForm, ReuseRule, Revocation, Rotation,
-    Settings, Standing, User, Validity,
+    AppClient, DescribeAccess, DescribedUnits, DeviceRule, Flow, Flows, HostedPages, IssuerForm, ReuseRule, Revocation,
+    Rotation, Settings, Standing, User, Validity,
 };
 pub use tokens::RotationStep;

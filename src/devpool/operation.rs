@@ -21,6 +21,14 @@ pub enum Operation {
     Jwks,
     /// `GET /POOL/.well-known/openid-configuration`.
     Discovery,
+    /// `GET /oauth2/authorize`.
+    Authorize,
+    /// `/login`: the page that asks for user name and password.
+    HostedLogin,
+    /// `POST /oauth2/token`.
+    OauthToken,
+    /// `POST /oauth2/revoke`.
+    OauthRevoke,
     /// Whatever else was asked for.
     Unknown(String),
 }
@@ -49,10 +57,16 @@ impl Operation {
         }
     }
 
-    /// Whether it goes to the API, and not to the public documents beside it.
+    /// Whether it goes to the API, and not to the public documents or the pages beside it.
     #[must_use]
     pub fn is_api(&self) -> bool {
-        !matches!(self, Self::Jwks | Self::Discovery)
+        !matches!(self, Self::Jwks | Self::Discovery | Self::Authorize | Self::HostedLogin)
+    }
+
+    /// Whether it goes to the endpoints of the pool's domain, which have answers and errors of their own.
+    #[must_use]
+    pub fn is_oauth(&self) -> bool {
+        matches!(self, Self::Authorize | Self::HostedLogin | Self::OauthToken | Self::OauthRevoke)
     }
 }
 

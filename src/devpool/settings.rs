@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{exception::Exception, random};
+use super::{exception::Exception, random, state::ADMIN_SCOPE};
 use crate::secret::Secret;
 
 /// A pool before it starts.
@@ -27,6 +27,8 @@ pub struct Settings {
     /// What `REFRESH_TOKEN_AUTH` answers where the app client does not allow it, as every rotating client does not.
     /// AWS documents the refusal and not its exception.
     pub refresh_flow_refusal: Exception,
+    /// What `/oauth2/authorize` does with a sound request.
+    pub hosted_pages: HostedPages,
     /// How many calls the log remembers, the latest ones.
     pub remembered_calls: usize,
 }
@@ -68,6 +70,7 @@ impl Default for Settings {
             describe: DescribeAccess::Denied,
             reuse: ReuseRule::RefusesTheReused,
             refresh_flow_refusal: Exception::invalid_parameter("REFRESH_TOKEN_AUTH flow not enabled for this client"),
+            hosted_pages: HostedPages::Form,
             remembered_calls: 65_536,
         }
     }
@@ -82,6 +85,15 @@ pub enum IssuerForm {
     Endpoint,
     /// This text.
     Fixed(String),
+}
+
+/// What managed login shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostedPages {
+    /// A page that asks for user name and password.
+    Form,
+    /// Nothing: this user is sent back at once, as where a browser has a session already.
+    SignIn(String),
 }
 
 /// Whether devices matter to a refresh.
@@ -126,6 +138,10 @@ pub struct AppClient {
     pub flows: Flows,
     /// `EnableTokenRevocation`: with it tokens have `origin_jti`.
     pub revocation: Revocation,
+    /// `CallbackURLs`, each to the letter.
+    pub callback_urls: Vec<String>,
+    /// `AllowedOAuthScopes`.
+    pub scopes: Vec<String>,
     /// How `DescribeUserPoolClient` states the validities.
     pub units: DescribedUnits,
 }
@@ -142,6 +158,8 @@ impl AppClient {
             rotation: Rotation::Off,
             flows: Flows::default(),
             revocation: Revocation::Enabled,
+            callback_urls: vec!["http://localhost:8976/callback".into()],
+            scopes: ["openid", "email", "phone", "profile", ADMIN_SCOPE].map(str::to_owned).to_vec(),
             units: DescribedUnits::Seconds,
         }
     }
@@ -150,6 +168,13 @@ impl AppClient {
     #[must_use]
     pub fn with_secret(mut self, secret: &str) -> Self {
         self.secret = Some(Secret::from(secret));
+        self
+    }
+
+    /// The same, which managed login may send back to this URL too.
+    #[must_use]
+    pub fn with_callback(mut self, url: &str) -> Self {
+        self.callback_urls.push(url.to_owned());
         self
     }
 

@@ -18,6 +18,7 @@ use super::{
     exception::Exception,
     jwt::Parts,
     keys::{KeyError, KeySet},
+    oauth::Codes,
     random,
     settings::{AppClient, DeviceRule, ReuseRule, Revocation, Rotation, Settings, Standing, User},
     tokens::{Device, Grant, RotationStep},
@@ -38,6 +39,8 @@ pub(super) struct Pool {
     pub(super) clients: BTreeMap<String, AppClient>,
     /// By username.
     pub(super) users: BTreeMap<String, User>,
+    /// Authorization codes that wait to be redeemed.
+    pub(super) codes: Codes,
     sign_ins: Vec<SignIn>,
     /// SHA-256 of each refresh token, with its place: the tokens themselves are not kept.
     refresh_tokens: HashMap<[u8; 32], Place>,
@@ -116,6 +119,7 @@ impl Pool {
             issuer,
             clients,
             users,
+            codes: Codes::default(),
             sign_ins: Vec::new(),
             refresh_tokens: HashMap::new(),
             keys: KeySet::of_generation(0)?,
@@ -365,6 +369,7 @@ impl Pool {
             scope: sign_in.scope.clone(),
             auth_time: sign_in.auth_time,
             issued_at: now,
+            nonce: None,
             origin_jti: (client.revocation == Revocation::Enabled).then(|| sign_in.origin_jti.clone()),
             refresh_token: None,
             rotation: RotationStep::Off,

@@ -1,5 +1,6 @@
 //! Ways to begin a session: in a browser, with a password, and by importing tokens that another program obtained.
 
+pub mod browser;
 pub mod import;
 
 use http::Uri;

@@ -5,10 +5,12 @@
 
 mod browser;
 mod password;
+mod qr;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use tokio::runtime::Runtime;
 
 use super::{
     Exit, Global, clocks,
@@ -19,7 +21,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     session::{Origin, Session, status::Report},
-    signin::Obtained,
+    signin::{Obtained, browser::Page},
 };
 
 const METHOD_HELP: &str = "How; auto is the browser where cognito.domain is set, else the password";
@@ -110,15 +112,38 @@ pub(super) fn run(global: &Global, args: &LoginArgs) -> Exit {
 fn login(config: &Config, args: &LoginArgs) -> Result<Report, Error> {
     keeping::has_place(config)?;
     let runtime = keeping::runtime()?;
-    let obtained = match chosen(args.method, config) {
-        Method::Password => password::sign_in(config, args, &runtime)?,
-        Method::Browser | Method::Auto => browser::sign_in(config, args, &runtime)?,
+    let (obtained, visitor) = match chosen(args.method, config) {
+        Method::Password => (password::sign_in(config, args, &runtime)?, None),
+        Method::Browser | Method::Auto => {
+            let (obtained, visitor) = browser::sign_in(config, args, &runtime)?;
+            (obtained, Some(visitor))
+        }
     };
+    let kept = keep(config, obtained, &runtime);
+    if let Some(visitor) = visitor {
+        runtime.block_on(visitor.tell(farewell(&kept)));
+    }
+    kept
+}
+
+/// Begins the session, where it belongs.
+fn keep(config: &Config, obtained: Obtained, runtime: &Runtime) -> Result<Report, Error> {
     let Obtained { grant, refresh_token, device } = obtained;
     let session = Session::begun(grant, refresh_token, Origin::Login, device, &config.session);
     // Taken only now: somebody who signs in takes minutes, and whoever refreshes meanwhile wants the store's lock.
-    Place::take(config)?.keep(config, &session, &runtime)?;
+    Place::take(config)?.keep(config, &session, runtime)?;
     Ok(keeping::report(config, session))
+}
+
+/// What the browser is told.
+fn farewell(kept: &Result<Report, Error>) -> Page {
+    match kept {
+        Ok(report) => Page::SignedIn {
+            username: report.identity.as_ref().map(|identity| identity.username.clone()).unwrap_or_default(),
+            facts: clocks::in_brief(report, SystemClock.now().wall),
+        },
+        Err(error) => Page::Failed { why: error.to_string() },
+    }
 }
 
 /// `auto` is what is configured.

@@ -35,8 +35,12 @@ pub(super) fn call(
         Operation::GlobalSignOut => global_sign_out::call(pool, now, request),
         Operation::ConfirmDevice => confirm_device::call(pool, now, request),
         Operation::DescribeUserPoolClient => describe_client::call(pool, request, signed),
-        Operation::Jwks | Operation::Discovery | Operation::Unknown(_) => {
-            Err(Exception::new("UnknownOperationException", ""))
-        }
+        Operation::Jwks
+        | Operation::Discovery
+        | Operation::Authorize
+        | Operation::HostedLogin
+        | Operation::OauthToken
+        | Operation::OauthRevoke
+        | Operation::Unknown(_) => Err(Exception::new("UnknownOperationException", "")),
     }
 }
