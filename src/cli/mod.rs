@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod fields;
 mod import;
+mod init;
 mod journal;
 mod keeping;
 pub mod log;
@@ -34,9 +35,9 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::{
-    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, login::LoginArgs,
-    logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs, status::StatusArgs, token::TokenArgs,
-    wait::WaitArgs,
+    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, init::InitArgs,
+    login::LoginArgs, logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs, status::StatusArgs,
+    token::TokenArgs, wait::WaitArgs,
 };
 use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
 
@@ -87,6 +88,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration, and install the units of a service manager
+    Init(InitArgs),
     /// Serve until SIGTERM
     Run(RunArgs),
     /// Sign in
@@ -187,6 +190,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             Command::Token(args) => token::run(&global, &args),
             Command::Logout(args) => logout::run(&global, &args),
             Command::Wait(args) => wait::run(&global, &args),
+            Command::Init(args) => init::run(&global, &args),
             Command::Unlock => unlock::run(&global),
             Command::Reload => reload::run(&global),
             Command::Snippet(args) => snippet::run(&global, args),
@@ -252,6 +256,13 @@ impl Global {
             When::Never => false,
             When::Auto => output::wants_color(),
         }
+    }
+
+    /// The options that lead another command to the same configuration, each with a space after it.
+    fn selection(&self) -> String {
+        let config = self.config.iter().map(|path| format!("-c {} ", path.display()));
+        let profile = self.profile.iter().map(|name| format!("-p {name} "));
+        config.chain(profile).collect()
     }
 
     /// Shows what is wrong with a configuration.

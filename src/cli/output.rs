@@ -43,6 +43,12 @@ pub fn to_stderr(text: &str) {
     drop(io::stderr().lock().write_all(line.as_bytes()));
 }
 
+/// Writes the beginning of a line to standard error, which whoever answers ends.
+pub(super) fn to_stderr_unfinished(text: &str) {
+    let mut out = io::stderr().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Says what went wrong and how to mend it, in the form that configuration errors have.
 pub fn error(styled: bool, title: &str, fix: Option<&str>) {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() }.term_width(width());

@@ -221,6 +221,35 @@ impl Override {
     }
 }
 
+/// Where a configuration that is not written yet would be read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The profile that it is for.
+    pub profile: String,
+    /// The file that was named, or else the user's own.
+    pub file: PathBuf,
+    /// Whether a person named it.
+    pub named: bool,
+    /// The machine's, for a service of the system.
+    pub system: PathBuf,
+}
+
+impl Destination {
+    /// What `request` leads to.
+    ///
+    /// # Errors
+    /// Where no profile can be made of it, or nobody's home is known.
+    pub fn find(request: &Request, environment: &Environment) -> Result<Self, Error> {
+        let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
+        let located =
+            locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
+        let own = if located.named { located.file } else { located.searched.first().cloned() };
+        let file = own.ok_or_else(|| alone(Problem::new("names no file").fix("write --config FILE")))?;
+        let system = environment.etc.join("cognito-proxy").join(format!("{}.toml", located.profile));
+        Ok(Self { profile: located.profile, file, named: located.named, system })
+    }
+}
+
 impl Config {
     /// Finds, reads and judges the configuration.
     ///

@@ -52,3 +52,4 @@ mod waits_for_a_refresh;
 mod warns_once;
 mod websockets_work;
 mod what_is_asked_for_is_shown_or_withheld;
+mod writes_a_configuration;
