@@ -5,10 +5,12 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -52,6 +54,15 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_read_buf(buffer),
             Self::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Lets the connection end in a reset, for a peer that would take an end for the end of what it reads. Unix sockets
+    /// know no reset.
+    pub fn reset_when_dropped(&self) {
+        if let Self::Tcp(stream) = self {
+            // It fails where the connection is gone already, which the peer knows then.
+            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
         }
     }
 

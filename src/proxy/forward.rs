@@ -9,11 +9,12 @@ use std::{
 };
 
 use http::{
-    Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, UPGRADE},
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, Scheme},
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
@@ -55,7 +56,7 @@ pub(super) async fn send(
     wanted: Wanted,
     patience: &Patience,
 ) -> Result<Answer, Failure> {
-    let has_no_body = patience.progress.is_none() && http_body::Body::is_end_stream(&body);
+    let has_no_body = patience.progress.is_none() && body.is_end_stream();
     let is_repeatable = has_no_body && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
     let mut lease = match wanted {
         Wanted::Any => pool.lease().await?,
@@ -74,7 +75,9 @@ pub(super) async fn send(
         body = match lost.unsent {
             _ if !lost.failure.is_lost() => return Err(lost.failure),
             Some(unsent) if may_be_stale || is_unprocessed => unsent.into_body(),
-            None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable)) => RequestBody::empty(),
+            None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable && !lost.is_begun)) => {
+                RequestBody::empty()
+            }
             None if is_unprocessed => match patience.again().await {
                 Some(body) => body,
                 None => return Err(lost.failure),
@@ -97,10 +100,19 @@ fn request(head: &Parts, body: RequestBody, protocol: Protocol, target: &Target)
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    if protocol == Protocol::H2 {
-        for_h2(&mut request, target);
+    match protocol {
+        Protocol::H1 => for_h1(&mut request),
+        Protocol::H2 => for_h2(&mut request, target),
     }
     request
+}
+
+/// Says that a body of unknown length comes in chunks: left to itself, hyper sends that of a GET or a HEAD not at all.
+fn for_h1(request: &mut Request<RequestBody>) {
+    let body = request.body();
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Moves `Host` into the target, and leaves out what HTTP/2 has no use for (RFC 9113 §8.2.2, §8.3.1).
@@ -122,11 +134,13 @@ struct Lost {
     failure: Failure,
     /// The request, where it never left.
     unsent: Option<Request<RequestBody>>,
+    /// Whether a response has begun to come.
+    is_begun: bool,
 }
 
 impl From<Failure> for Lost {
     fn from(failure: Failure) -> Self {
-        Self { failure, unsent: None }
+        Self { failure, unsent: None, is_begun: false }
     }
 }
 
@@ -149,7 +163,7 @@ async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Pa
                 if failure.unprocessed() == Some(Unprocessed::GoingAway) {
                     lease.retire();
                 }
-                Lost { failure, unsent }
+                Lost { failure, unsent, is_begun: false }
             }));
         }
         if lease.is_due(patience.due(began), cx) {
@@ -157,8 +171,16 @@ async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Pa
         }
         Poll::Pending
     })
-    .await?;
-    Ok((response, lease))
+    .await;
+    match response {
+        Ok(response) => {
+            if response.version() < Version::HTTP_11 {
+                lease.retire();
+            }
+            Ok((response, lease))
+        }
+        Err(lost) => Err(Lost { is_begun: lease.abandon(), ..lost }),
+    }
 }
 
 impl Patience {

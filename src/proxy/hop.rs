@@ -43,8 +43,8 @@ pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderNam
     if doomed.is_empty() {
         return removed;
     }
-    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     removed.upgrade = headers.get(UPGRADE).filter(|_| upgrades).cloned();
     nominated(headers, &mut doomed);
     for name in doomed {
@@ -71,14 +71,13 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     }
 }
 
-/// The members of a comma-separated field (RFC 9110 §5.6.1).
-pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+/// The members of a comma-separated field (RFC 9110 §5.6.1), which need not be text to the last.
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
 }
 
@@ -116,7 +115,7 @@ fn is_disguised(name: &str, injected: Option<&HeaderName>) -> bool {
 /// Adds what `Connection` nominates, save for what no client may have removed.
 fn nominated(headers: &HeaderMap, doomed: &mut Vec<HeaderName>) {
     for option in list(headers, &CONNECTION) {
-        if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+        if let Ok(name) = HeaderName::from_bytes(option)
             && ![HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, SET_COOKIE].contains(&name)
         {
             doomed.push(name);

@@ -71,6 +71,8 @@ struct Connection {
     quiet: Quiet,
     /// Whether `http` has completed, and must not be polled again.
     is_over: bool,
+    /// Whether it is to carry nothing more.
+    is_retired: bool,
 }
 
 /// What a request that waits is handed.
@@ -152,9 +154,13 @@ impl Pool {
     }
 
     async fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Result<Lease, Failure> {
-        let (sender, http) = http1::handshake(TokioIo::new(wire)).await.map_err(Failure::of)?;
+        let mut builder = http1::Builder::new();
+        // What stands there is removed, not passed on (RFC 9112 §5.1).
+        builder.allow_spaces_after_header_name_in_responses(true);
+        let (sender, http) = builder.handshake(TokioIo::new(wire)).await.map_err(Failure::of)?;
         self.figures.upstream_connections(1, 0);
-        let connection = Connection { http, sender, timer: None, quiet: Quiet::new(), is_over: false };
+        let connection =
+            Connection { http, sender, timer: None, quiet: Quiet::new(), is_over: false, is_retired: false };
         Ok(Lease(Kind::Whole { connection: Some(connection), place, is_reused: false }))
     }
 
@@ -313,7 +319,7 @@ impl Connection {
     /// Whether it is alive and has nothing to do. Looks without asking to be woken: nobody waits for an idle one.
     fn is_idle(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        drive(&mut self.http, &mut self.is_over, &mut cx).is_pending() && self.sender.is_ready()
+        !self.is_retired && drive(&mut self.http, &mut self.is_over, &mut cx).is_pending() && self.sender.is_ready()
     }
 
     /// Drives it on behalf of a task.
@@ -365,11 +371,22 @@ impl Lease {
         })
     }
 
-    /// The upstream takes no more requests on this connection; what is under way on it goes on.
-    pub(super) fn retire(&self) {
-        if let Kind::Stream { stream, .. } = &self.0 {
-            stream.retire();
+    /// The upstream takes no more requests on this connection; what is under way on it goes on. So it is with HTTP/1.0
+    /// too: on a connection that has heard it, hyper speaks it in turn, and has no way to send chunks.
+    pub(super) fn retire(&mut self) {
+        match &mut self.0 {
+            Kind::Whole { connection: Some(connection), .. } => connection.is_retired = true,
+            Kind::Whole { connection: None, .. } => {}
+            Kind::Stream { stream, .. } => stream.retire(),
         }
+    }
+
+    /// Ends a connection that gave no response; whether some of one had come.
+    pub(super) fn abandon(mut self) -> bool {
+        let Kind::Whole { connection, place, .. } = &mut self.0 else { return false };
+        let (Some(connection), Some(pool)) = (connection.take(), &place.0) else { return false };
+        pool.figures.upstream_connections(-1, 0);
+        !connection.http.into_parts().read_buf.is_empty()
     }
 
     /// Lets the connection read and write what it can; ready when it is over. One of HTTP/2 has a task for that.

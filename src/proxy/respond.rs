@@ -1,9 +1,13 @@
 //! What the upstream says, as the client is to hear it.
 
+use std::borrow::Cow;
+
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, SET_COOKIE, TRANSFER_ENCODING, UPGRADE},
+    response::Parts,
 };
+use hyper::ext::ReasonPhrase;
 
 use super::{Cookies, check, hop, inject::Hop, plan::Rule, route};
 use crate::session::snapshot::Snapshot;
@@ -48,7 +52,21 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
     }
 }
 
-/// Says to the client that the protocol changes.
+/// What a 426 asks for, which it must say to the client too (RFC 9110 §15.5.22): such an upgrade passes through here.
+pub(super) fn offered(head: &Parts) -> Option<HeaderValue> {
+    if head.status == StatusCode::UPGRADE_REQUIRED { head.headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// Forgets what hyper knows of a response, save for a reason phrase that is not its status' own.
+pub(super) fn keep_reason_alone(extensions: &mut Extensions) {
+    let reason = extensions.remove::<ReasonPhrase>();
+    extensions.clear();
+    if let Some(reason) = reason {
+        extensions.insert(reason);
+    }
+}
+
+/// Says to the client that the protocol changes, or could.
 pub(super) fn switching(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
@@ -68,14 +86,14 @@ pub(super) fn session(headers: &mut HeaderMap, snapshot: &Snapshot) {
 
 /// A location at the upstream's own origin, as the client can reach it; `None` where it stays as it is.
 fn location(value: &HeaderValue, rule: &Rule, local: &str) -> Option<HeaderValue> {
-    let text = value.to_str().ok()?;
+    let text = &*text(value);
     if let Some(path) = at_origin(text, &rule.target.origin) {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        return HeaderValue::from_str(&format!("{local}{}", route::local_path(rule, &path)?)).ok();
+        return as_value(&format!("{local}{}", route::local_path(rule, &path)?));
     }
     // An absolute path, which is not the `//host` of a network-path reference (RFC 3986 §4.2).
     if text.starts_with('/') && !text.starts_with("//") {
-        return HeaderValue::from_str(&route::local_path(rule, text)?).ok();
+        return as_value(&route::local_path(rule, text)?);
     }
     None
 }
@@ -96,7 +114,7 @@ fn at_origin<'a>(text: &'a str, origin: &str) -> Option<&'a str> {
 /// A cookie that a plain HTTP client on localhost keeps and sends back: without `Domain` and `Secure`, with a `Path`
 /// that it sees. `__Host-` and `__Secure-` promise what is removed here, so they stay as they are (RFC 6265bis §4.1.3).
 fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
-    let text = value.to_str().ok()?;
+    let text = text(value);
     let mut attributes = text.split(';');
     let pair = attributes.next()?;
     let name = pair.trim_start();
@@ -121,5 +139,16 @@ fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
             }
         }
     }
-    HeaderValue::from_str(&rewritten).ok()
+    as_value(&rewritten)
+}
+
+/// A value as text, one character a byte: what is not ASCII is nobody's to judge, and comes out as it went in.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(|_| value.as_bytes().iter().map(|byte| char::from(*byte)).collect(), Cow::Borrowed)
+}
+
+/// Such a text as a value again.
+fn as_value(text: &str) -> Option<HeaderValue> {
+    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
+    HeaderValue::from_bytes(&bytes?).ok()
 }

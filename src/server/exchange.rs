@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -49,7 +49,10 @@ where
         let began = Instant::now();
         let flight = Flight::begin(&self.pulse, !request.body().is_end_stream(), began);
         let access = self.settings.access_log.then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let version = request.version();
         let mut response = self.respond(request).await;
+        let is_open_ended = version < Version::HTTP_11 && response.body().size_hint().exact().is_none();
+        self.pulse.responds(is_open_ended);
         if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
             self.pulse.tunnel.replace(Some(tunnel));
         }
