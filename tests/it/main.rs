@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and so does what it stands on"
 )]
 
+mod carries_everything;
 mod check;
 mod commands;
 mod config_errors;
@@ -32,6 +33,7 @@ mod mcp_works;
 mod memory_is_kept_to_itself;
 mod never_logs_tokens;
 mod nginx_works_as_upstream;
+mod no_byte_is_lost_or_invented;
 mod no_rotated_token_is_lost;
 mod nobody_rides_along;
 mod nothing_is_used_before_it_is_durable;

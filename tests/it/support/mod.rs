@@ -3,12 +3,14 @@
 
 pub(crate) mod clients;
 pub(crate) mod emulators;
+pub(crate) mod h2c;
 pub(crate) mod http;
 pub(crate) mod keyring;
 pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod shell;
 pub(crate) mod stage;
