@@ -121,6 +121,7 @@ impl Proxy {
     /// The whole story.
     async fn forward(&self, request: Request<Incoming>, connection: &Connection) -> Result<Response<Body>, Stop> {
         let (mut head, body) = request.into_parts();
+        let version = head.version;
         if let Checked::Answer(response) = check::request(&head, &self.pseudonym)? {
             return Ok(response.map(Body::from));
         }
@@ -135,7 +136,7 @@ impl Proxy {
             Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
             None => None,
         };
-        let (body, progress) = RequestBody::new(body);
+        let (body, progress) = RequestBody::new(body, version);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
