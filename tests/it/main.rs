@@ -15,12 +15,15 @@
     reason = "a test fails loudly, and so does what it stands on"
 )]
 
+mod adds_next_to_no_delay;
+mod cancels_at_once;
 mod carries_everything;
 mod check;
 mod commands;
 mod config_errors;
 mod curl_works;
 mod emulators;
+mod floods_harm_nobody_else;
 mod grpc_works;
 mod http_libraries_work;
 mod idles_without_waking;

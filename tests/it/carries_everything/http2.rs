@@ -272,6 +272,23 @@ async fn what_http_1_1_would_read_otherwise_is_malformed() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_given_up_is_never_whole_whatever_the_reason() {
+    let scene = Scene::new().await;
+    scene.upstream.does(&[Step::Drain]);
+    for reason in [0_u32, 5, 8] {
+        let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", "/x")];
+        let mut client = Frames::to(scene.proxy.address()).await;
+        client.send(frame(kind::HEADERS, END_HEADERS, 1, &block(&fields))).await;
+        client.send(frame(kind::DATA, 0, 1, b"half")).await;
+        scene.upstream.sees("half of it", |seen| seen.iter().any(|seen| seen.bytes.ends_with(b"half\r\n"))).await;
+        client.send(frame(kind::RST_STREAM, 0, 1, &reason.to_be_bytes())).await;
+        scene.upstream.sees("its end", |seen| seen.iter().all(|seen| seen.is_over)).await;
+        let seen = scene.upstream.take();
+        assert!(seen.len() == 1 && seen[0].message().is_none(), "reason {reason}: {seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_another_length_than_it_says_is_never_whole() {
     let scene = Scene::new().await;
     let head = |length| {
