@@ -10,6 +10,8 @@
 //! | `PROFILE.json.corrupt-SECONDS` | a damaged record, moved aside by whoever would have written over it |
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod lock;
 mod place;
 mod record;
