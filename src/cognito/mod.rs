@@ -14,6 +14,8 @@ mod describe;
 mod dial;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod sdk;
 mod transport_error;
 

@@ -11,6 +11,8 @@
 mod diagnostic;
 mod environment;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kinds;
 mod layers;
 mod locate;
@@ -260,11 +262,22 @@ impl Config {
         let located =
             locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
         let text = located.file.as_deref().map(read).transpose()?;
+        Self::of(text.as_ref(), &located, request, environment)
+    }
+
+    /// Reads and judges `text`, which is what `located.file` holds.
+    fn of(
+        text: Option<&FileText>,
+        located: &Located,
+        request: &Request,
+        environment: &Environment,
+    ) -> Result<Self, Error> {
+        let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
         let (variables, mut problems) = environment.settings();
-        let entries = text.as_ref().map(|file| node::parse_document(&file.text)).transpose();
+        let entries = text.map(|file| node::parse_document(&file.text)).transpose();
         let entries = entries.map(Option::unwrap_or_default).map_err(|problem| {
             problems.insert(0, problem);
-            let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text.as_ref()));
+            let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text));
             Error::new(located.collect())
         })?;
         let flag = |one: &Override| Node { value: one.value.clone(), place: Place::Flag(one.flag.to_owned()) };
@@ -274,7 +287,30 @@ impl Config {
         let document = Document { path: located.file.as_deref(), root };
         let layers = Layers::merge(Defaults(&SECTIONS), document, Variables(&variables), Flags(&flags));
         let layers = layers.map_err(alone)?;
-        judge(Reader::new(&layers, text.as_ref(), problems), &located, environment)
+        judge(Reader::new(&layers, text, problems), located, environment)
+    }
+
+    /// Looks up on this machine what only it knows: the users of `guard.users`.
+    ///
+    /// # Errors
+    /// A user that is not here. `run` refuses to start for it; other commands have no use for it.
+    pub fn check_here(&self) -> Result<(), Error> {
+        let Err(guard::UsersError::NoSuchUser(name)) = guard::Users::resolve(&self.guard.users) else { return Ok(()) };
+        let location = match (self.origin_of("guard.users"), &self.file) {
+            (Some(Origin::Environment { variable }), _) => Location::Environment(variable.clone()),
+            (_, Some(file)) => Location::WholeFile(file.clone()),
+            (_, None) => Location::Nowhere,
+        };
+        let diagnostic = Diagnostic {
+            key: Some("guard.users".into()),
+            location,
+            message: format!("lists {name:?}, and /etc/passwd has no such user"),
+            fix: Some(format!(
+                "make that user, or write the uid, which `id -u {name}` prints where another source knows it"
+            )),
+            refused: false,
+        };
+        Err(Error::new(vec![diagnostic]))
     }
 
     /// The sections that differ from `new` and take effect only at a restart.

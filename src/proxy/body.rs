@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{connect::Protocol, pool::Lease};
+use super::{connect::Protocol, hop, pool::Lease};
 use crate::reply;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,6 +83,12 @@ impl http_body::Body for Body {
                     }
                     // Trailers are the last there is.
                     Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !*with_trailers => Poll::Ready(None),
+                    Poll::Ready(Some(Ok(mut frame))) => {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            hop::strip_response_trailers(trailers);
+                        }
+                        Poll::Ready(Some(Ok(frame)))
+                    }
                     frame => frame.map_err(Into::into),
                 }
             }

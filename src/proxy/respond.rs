@@ -91,11 +91,19 @@ fn location(value: &HeaderValue, rule: &Rule, local: &str) -> Option<HeaderValue
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         return as_value(&format!("{local}{}", route::local_path(rule, &path)?));
     }
-    // An absolute path, which is not the `//host` of a network-path reference (RFC 3986 §4.2).
-    if text.starts_with('/') && !text.starts_with("//") {
-        return as_value(&route::local_path(rule, text)?);
+    if text.starts_with('/') && !names_a_host(text) {
+        let path = route::local_path(rule, text)?;
+        // What followed the base path may have begun with a slash of its own.
+        let origin = if names_a_host(&path) { local } else { "" };
+        return as_value(&[origin, &path].concat());
     }
     None
+}
+
+/// Whether a reference that begins with a slash is the `//host` of a network-path reference (RFC 3986 §4.2), or one to
+/// browsers, which take `\` for `/` and pass over tabs (WHATWG URL standard, "relative slash state").
+fn names_a_host(reference: &str) -> bool {
+    reference.get(1..).is_some_and(|rest| rest.trim_start_matches('\t').starts_with(['/', '\\']))
 }
 
 /// What follows `origin` in `text`, where that is what it begins with, its default port written or not.
@@ -151,4 +159,43 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 fn as_value(text: &str) -> Option<HeaderValue> {
     let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
     HeaderValue::from_bytes(&bytes?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        cognito::egress::Egress,
+        proxy::{
+            Plan,
+            tests::stage::{settings, upstream},
+        },
+    };
+
+    fn rule(url: &str) -> Arc<Rule> {
+        let plan = Plan::new(&settings(upstream(url)), Duration::from_secs(60), &Egress::new("", ""));
+        Arc::clone(&plan.expect("an upstream").rules[0])
+    }
+
+    #[test]
+    fn a_redirect_within_the_upstream_never_leads_away_for_want_of_its_base() {
+        let local = "http://localhost:8900";
+        for (base, given, expected) in [
+            ("/prod", "/prod/x", "/x"),
+            ("/prod", "/prod//evil.example/x", "http://localhost:8900//evil.example/x"),
+            ("/prod", "/prod/\\evil.example", "http://localhost:8900/\\evil.example"),
+            ("/prod", "/prod/\t/evil.example", "http://localhost:8900/\t/evil.example"),
+            ("/prod", "http://api.test/prod//evil.example", "http://localhost:8900//evil.example"),
+            ("", "/x//y", "/x//y"),
+            // The upstream's own wish.
+            ("/prod", "//evil.example/prod/x", "//evil.example/prod/x"),
+            ("", "/\\evil.example", "/\\evil.example"),
+        ] {
+            let value = HeaderValue::from_str(given).expect("a value");
+            let is = location(&value, &rule(&format!("http://api.test{base}")), local).unwrap_or(value);
+            assert_eq!(is.to_str().expect("text"), expected, "{base} {given:?}");
+        }
+    }
 }

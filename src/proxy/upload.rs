@@ -11,10 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderName, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{sync::Notify, time::Instant};
+
+use super::hop;
 
 /// A request body up to this long is kept, for the replay that a 401 or an upstream that goes away may bring.
 const KEPT: usize = 64 * 1024;
@@ -48,6 +50,8 @@ pub(super) struct Progress {
     /// What the client has yet to send, once a connection has given the body up.
     rest: RefCell<Option<Incoming>>,
     given_up: Notify,
+    /// What carries our token, and so may not come in a trailer.
+    injected: Option<HeaderName>,
 }
 
 /// Who is waited for.
@@ -77,8 +81,12 @@ enum Kept {
 }
 
 impl RequestBody {
-    /// The client's body, with its progress; kept in case it must be sent again.
-    pub(super) fn new(body: Incoming, version: Version) -> (Self, Option<Rc<Progress>>) {
+    /// The client's body, with its progress; kept in case it must be sent again. `injected` is the token's header.
+    pub(super) fn new(
+        body: Incoming,
+        version: Version,
+        injected: Option<&HeaderName>,
+    ) -> (Self, Option<Rc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
@@ -91,6 +99,7 @@ impl RequestBody {
             kept: RefCell::new(kept),
             rest: RefCell::default(),
             given_up: Notify::new(),
+            injected: injected.cloned(),
         });
         let again = VecDeque::new();
         (Self { again, source: Some(body), is_h2, progress: Some(Rc::clone(&progress)) }, Some(progress))
@@ -177,13 +186,17 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(body) = &mut this.source else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *body).poll_frame(cx).map_err(Into::into);
-        let polled = match polled {
+        let mut polled = match Pin::new(&mut *body).poll_frame(cx) {
             // hyper takes a reset that names no error for an end. It is none: the client has given the request up.
             Poll::Ready(None) if this.is_h2 && !body.is_end_stream() => Poll::Ready(Some(Err(GivenUp.into()))),
-            polled => polled,
+            polled => polled.map_err(Into::into),
         };
         let Some(progress) = &this.progress else { return polled };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            hop::strip_request_trailers(trailers, progress.injected.as_ref());
+        }
         match &polled {
             Poll::Pending if matches!(progress.stage(), Stage::Client(_)) => {}
             Poll::Pending => progress.stage.set(Stage::Client(Instant::now())),

@@ -136,7 +136,8 @@ impl Proxy {
             Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
             None => None,
         };
-        let (body, progress) = RequestBody::new(body, version);
+        let injected = inject.map(|inject| &inject.header);
+        let (body, progress) = RequestBody::new(body, version, injected);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;

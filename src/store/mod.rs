@@ -11,6 +11,8 @@
 //! | `PROFILE.stamp` | written after each change of a record that is no file, so that other processes hear of it |
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keyring;
 mod lock;
 mod place;

@@ -3,7 +3,7 @@
 mod faults;
 mod http1;
 mod http2;
-mod stage;
+pub(super) mod stage;
 mod tls;
 mod token;
 mod unprocessed;
