@@ -191,6 +191,14 @@ impl Running {
         timeout(BOUND, told).await.expect("in time").expect("an answer")
     }
 
+    /// Has it take the same configuration again.
+    pub(crate) async fn reload(&self, shell: &Shell) {
+        let settings = Box::new(shell.settings.clone());
+        let current = current::Settings { wait: Duration::from_secs(10), hold: Duration::ZERO, max_held: 16 };
+        let reload = Command::Reconfigure { settings, current, issuer: shell.issuer() };
+        self.commands.send(reload).await.expect("it listens");
+    }
+
     /// Tells it to end; [`ended`](Self::ended) waits for that.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
