@@ -81,7 +81,11 @@ impl Shell {
     }
 
     pub(crate) fn cognito_at(&self, endpoint: &str, trust: rustls::ClientConfig) -> CognitoIssuer {
-        let transport = Transport::through(trust, Egress::new("", ""));
+        self.cognito_over(endpoint, Transport::through(trust, Egress::new("", "")))
+    }
+
+    /// The same over a transport of the test's own.
+    pub(crate) fn cognito_over(&self, endpoint: &str, transport: Transport) -> CognitoIssuer {
         let clock: SharedClock = Arc::new(self.clock.clone());
         let settings = cognito_settings(&self.pool, &self.client, endpoint);
         CognitoIssuer::new(settings, transport, clock)
