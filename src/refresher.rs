@@ -262,7 +262,8 @@ impl Refresher {
             Command::Reconfigure { settings, current, issuer } => {
                 self.custody.issuer = issuer;
                 self.publisher.reconfigure(current);
-                self.happen(Event::Reconfigured(settings)).await;
+                let stored = if self.state.wants_stored(&settings) { self.custody.load().await } else { None };
+                self.happen(Event::Reconfigured { settings, stored }).await;
                 self.ask_pool();
             }
             Command::Renew { done } => {

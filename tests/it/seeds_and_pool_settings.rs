@@ -89,6 +89,42 @@ async fn a_seed_outlasts_an_outage_at_the_start() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_reload_while_signed_out_takes_up_what_is_stored() {
+    let shell = Shell::rotating(0).await;
+    let running = shell.start();
+    running.until("nobody", |snapshot| snapshot.facts.state == StateName::SignedOut).await;
+    // No watch tells it, as where a file system has none.
+    shell.signed_in().await;
+    let calls = shell.pool.calls().total();
+    running.reload(&shell).await;
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    assert_eq!(shell.pool.calls().total(), calls);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_of_an_ended_session_spends_its_one_attempt_on_what_is_stored_now() {
+    let shell = Shell::rotating(0).await;
+    let ended = shell.signed_in().await;
+    shell.pool.sign_out(Settings::USER);
+    let running = shell.start();
+    running.generation(1).await;
+    shell.pass(3320);
+    running.until("the first refusal", |snapshot| snapshot.facts.consecutive_failures == 1).await;
+    shell.pass(20);
+    running.until("the verdict", |snapshot| snapshot.facts.state == StateName::SessionEnded).await;
+    // A sign-in of somebody else's, in place of the record and of its generation: as a backup that was put back.
+    let theirs = Session { generation: ended.generation, ..shell.session().await };
+    shell.keep(&theirs);
+    running.reload(&shell).await;
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    running.stop().await;
+    let stored = shell.stored().expect("kept");
+    assert_eq!(stored.refresh_token, theirs.refresh_token);
+    assert!(stored.generation > ended.generation);
+}
+
 /// The basis that is shown after a while in which the pool could be asked.
 async fn basis(access: DescribeAccess, credentials: bool, configured: Option<Duration>) -> (Basis, u64) {
     let validity = Validity { refresh: Duration::from_secs(7 * DAY), ..Validity::default() };
