@@ -43,6 +43,7 @@ mod requests_without_a_token;
 mod restarts_refuse_nobody;
 mod seeds_and_pool_settings;
 mod sessions_live_in_a_keyring;
+mod signs_in_by_browser;
 mod support;
 mod survives_being_killed;
 mod survives_restart;

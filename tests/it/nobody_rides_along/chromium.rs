@@ -21,12 +21,10 @@ use tokio::{
 
 use super::scene::Scene;
 use crate::support::{
-    process::{Process, not_shown},
+    browser::{QUIET, installed},
+    process::Process,
     wait::BOUND,
 };
-
-/// Where it is called what.
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "chromium-headless-shell"];
 
 /// A page that tries everything that needs no user. `PORT` and `ADMIN` are the proxy's.
 const HOSTILE: &str = r#"<!doctype html><meta charset="utf-8"><body><script>
@@ -131,8 +129,7 @@ impl Site {
         let profile = TempDir::new().expect("a directory");
         let mut command = Command::new(browser);
         command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--no-proxy-server"])
+            .args(QUIET)
             .arg("--host-resolver-rules=MAP evil.test 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("http://{host}:{}/", self.address.port()))
@@ -175,18 +172,9 @@ async fn answer(mut stream: TcpStream, page: Arc<str>, told: mpsc::Sender<Value>
     }
 }
 
-fn browser() -> Option<&'static str> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = BROWSERS.into_iter().find(|name| std::env::split_paths(&path).any(|place| place.join(name).is_file()));
-    if found.is_none() {
-        not_shown("what a real browser does: install chromium");
-    }
-    found
-}
-
 #[tokio::test]
 async fn a_hostile_page_in_a_browser_gets_nothing_and_a_listed_one_works() {
-    let Some(browser) = browser() else { return };
+    let Some(browser) = installed("what a real browser does") else { return };
     let (hostile, listed) = (Site::listen().await, Site::listen().await);
     let origin = format!("http://localhost:{}", listed.local_addr().expect("bound").port());
     let scene = Scene::with(&format!("guard.origins = [{origin:?}]")).await;
