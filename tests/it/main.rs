@@ -26,6 +26,7 @@ mod idles_without_waking;
 mod import_and_status;
 mod layering;
 mod logs_are_never_fatal;
+mod logs_out;
 mod main_journey;
 mod many_processes_share_one_store;
 mod mcp_works;

@@ -20,19 +20,19 @@ use crate::support::{
 };
 
 /// A pool with managed login, and a home that knows where it is.
-struct Scene {
-    stage: Stage,
+pub(crate) struct Scene {
+    pub(crate) stage: Stage,
     /// Registered, and free when it was chosen.
     redirect_uri: String,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::of(AppClient::public(Settings::CLIENT), "").await
     }
 
     /// With this app client, and more configuration.
-    async fn of(client: AppClient, more: &str) -> Self {
+    pub(crate) async fn of(client: AppClient, more: &str) -> Self {
         let redirect_uri = format!("http://localhost:{}/callback", free_port());
         let stage = Stage::of(client.with_callback(&redirect_uri)).await;
         let scene = Self { stage, redirect_uri };
@@ -40,7 +40,7 @@ impl Scene {
         scene
     }
 
-    fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         self.stage.configure(&self.more(more));
     }
 
@@ -53,6 +53,14 @@ impl Scene {
     fn agent(&self) -> Agent {
         let user = self.stage.pool.user(Settings::USER).expect("a user");
         Agent::new(Settings::USER, user.password.expose())
+    }
+
+    /// Signs in, from the address to the end.
+    pub(crate) async fn signed_in(&self) {
+        let login = self.login(&["--no-browser"]).await;
+        assert_eq!(self.agent().signs_in(&login.address).await.status, 200);
+        let done = login.finish().await;
+        assert_eq!(done.code(), 0, "{done:?}");
     }
 
     /// `login`, once it has said where to sign in.

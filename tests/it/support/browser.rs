@@ -1,4 +1,4 @@
-//! A real browser: which one is installed, and a headless one that is driven by the DevTools protocol.
+//! A real browser: which one is installed, and a headless one that is driven by its own debugging protocol.
 //!
 //! The protocol runs over a pair of pipes (`--remote-debugging-pipe`), so no port is fought over.
 
