@@ -72,10 +72,18 @@ pub(super) fn in_brief(report: &Report, now: UnixTime) -> Vec<(&'static str, Str
     if let Some(identity) = &report.identity {
         facts.push(("User pool", identity.user_pool_id.clone()));
     }
-    if let Some(token) = &report.id_token {
-        facts.push(("ID token", format!("{}; renewed by itself", remaining(token, now))));
+    let mend = "set cognito.refresh_token_validity to make it sure";
+    match (report.refresh_token.expires_at, report.refresh_token.basis) {
+        (None, _) => facts.push(("Session ends", format!("at a time that is not known; {mend}"))),
+        (Some(at), basis) => {
+            facts.push(("Session ends", format!("{}, in {}, at the latest", local(at), Span(at.since(now)))));
+            let sure = if basis == Basis::Assumed { format!("; {mend}") } else { String::new() };
+            facts.push(("Known from", format!("{}{sure}", basis.as_str().replace('_', " "))));
+        }
     }
-    facts.push(("Session ends", session_end(report, now)));
+    if let Some(token) = &report.id_token {
+        facts.push(("ID token", format!("until {}, and renewed by itself", local(token.expires_at))));
+    }
     facts
 }
 

@@ -97,6 +97,25 @@ pub(super) fn has_place(config: &Config) -> Result<(), Error> {
     not_over_another(config)
 }
 
+/// Where a session went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// The running proxy has it, and has stored it.
+    Adopted,
+    /// The store has it, for whichever proxy starts next.
+    Stored,
+}
+
+impl Kept {
+    /// What there is to say of it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Adopted => "the running proxy has adopted the session",
+            Self::Stored => "no proxy is running; the next one begins with this session",
+        }
+    }
+}
+
 /// Who writes the session.
 pub(super) enum Place {
     /// The running proxy, which alone writes its store.
@@ -117,18 +136,22 @@ impl Place {
     }
 
     /// Stores the session, or hands it to the running proxy; says on standard error which.
-    pub(super) fn keep(self, config: &Config, session: &Session, runtime: &Runtime) -> Result<(), Error> {
+    pub(super) fn keep(self, config: &Config, session: &Session, runtime: &Runtime) -> Result<Kept, Error> {
         let now_runs = store::running_pid(config.store.path())?.is_some();
-        match self {
-            Self::Store(store, lock) if !now_runs => write(store.as_ref(), session.clone(), &lock),
+        let kept = match self {
+            Self::Store(store, lock) if !now_runs => {
+                write(store.as_ref(), session.clone(), &lock)?;
+                Kept::Stored
+            }
             // A proxy that has started meanwhile wants the lock, which this has given back here.
             Self::Store(..) | Self::Proxy => {
                 let client = Client::new(app::socket_path(config));
                 runtime.block_on(client.adopt(&store::to_record(session)?))?;
-                output::to_stderr("the running proxy has adopted the session");
-                Ok(())
+                Kept::Adopted
             }
-        }
+        };
+        output::to_stderr(kept.as_str());
+        Ok(kept)
     }
 }
 

@@ -28,6 +28,7 @@
 pub mod echo;
 
 mod calls;
+mod codes;
 mod exception;
 mod fault;
 mod jwt;

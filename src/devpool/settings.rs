@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{exception::Exception, random, state::ADMIN_SCOPE};
+use super::{exception::Exception, random};
 use crate::secret::Secret;
+
+/// The scope that the user pool's own API wants of an access token.
+pub(super) const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
 
 /// A pool before it starts.
 #[derive(Clone, Debug)]

@@ -15,18 +15,17 @@ use std::{
 };
 
 use super::{
+    codes::Codes,
     exception::Exception,
     jwt::Parts,
     keys::{KeyError, KeySet},
-    oauth::Codes,
     random,
     settings::{AppClient, DeviceRule, ReuseRule, Revocation, Rotation, Settings, Standing, User},
     tokens::{Device, Grant, RotationStep},
 };
 use crate::{clock::UnixTime, session::TokenKind};
 
-/// The scope that the user pool's own API wants of an access token.
-pub(super) const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
+pub(super) use super::settings::ADMIN_SCOPE;
 
 /// A pool at work.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     Exit, Global, clocks,
-    keeping::{self, Place},
+    keeping::{self, Kept, Place},
     output, verdict,
 };
 use crate::{
@@ -123,25 +123,27 @@ fn login(config: &Config, args: &LoginArgs) -> Result<Report, Error> {
     if let Some(visitor) = visitor {
         runtime.block_on(visitor.tell(farewell(&kept)));
     }
-    kept
+    kept.map(|(report, _)| report)
 }
 
 /// Begins the session, where it belongs.
-fn keep(config: &Config, obtained: Obtained, runtime: &Runtime) -> Result<Report, Error> {
+fn keep(config: &Config, obtained: Obtained, runtime: &Runtime) -> Result<(Report, Kept), Error> {
     let Obtained { grant, refresh_token, device } = obtained;
     let session = Session::begun(grant, refresh_token, Origin::Login, device, &config.session);
     // Taken only now: somebody who signs in takes minutes, and whoever refreshes meanwhile wants the store's lock.
-    Place::take(config)?.keep(config, &session, runtime)?;
-    Ok(keeping::report(config, session))
+    let kept = Place::take(config)?.keep(config, &session, runtime)?;
+    Ok((keeping::report(config, session), kept))
 }
 
 /// What the browser is told.
-fn farewell(kept: &Result<Report, Error>) -> Page {
+fn farewell(kept: &Result<(Report, Kept), Error>) -> Page {
     match kept {
-        Ok(report) => Page::SignedIn {
-            username: report.identity.as_ref().map(|identity| identity.username.clone()).unwrap_or_default(),
-            facts: clocks::in_brief(report, SystemClock.now().wall),
-        },
+        Ok((report, kept)) => {
+            let username = report.identity.as_ref().map(|identity| identity.username.clone()).unwrap_or_default();
+            let mut facts = clocks::in_brief(report, SystemClock.now().wall);
+            facts.push(("Proxy", kept.as_str().into()));
+            Page::SignedIn { username, facts }
+        }
         Err(error) => Page::Failed { why: error.to_string() },
     }
 }

@@ -5,10 +5,10 @@
 use http::Response;
 use serde_json::Value;
 
-use super::{Refusal, codes::Issued, refusal::redirect, text};
+use super::{Refusal, refusal::redirect, text};
 use crate::{
     clock::UnixTime,
-    devpool::{settings::HostedPages, state::Pool, wire::Body},
+    devpool::{codes::Issued, settings::HostedPages, state::Pool, wire::Body},
 };
 
 /// The fields of a request that the sign-in page must hand on.

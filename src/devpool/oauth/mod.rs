@@ -3,7 +3,6 @@
 //! They have their own error bodies (RFC 6749 §5.2), which are all 400 and say as little as AWS's.
 
 mod authorize;
-mod codes;
 mod login;
 mod refusal;
 mod revoke;
@@ -13,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, header::AUTHORIZATION};
 use serde_json::{Map, Value};
 
-pub(super) use self::{codes::Codes, refusal::Refusal};
+pub(super) use self::refusal::Refusal;
 use super::{lie::Lie, operation::Operation, state::Pool, tokens::RotationStep, wire::Body};
 use crate::clock::UnixTime;
 

@@ -130,7 +130,7 @@ fn render(page: &Page) -> String {
     );
     // Writing to a String cannot fail, here and below.
     if let Page::Failed { why } = page {
-        let _ = writeln!(html, "<p>{}</p>", escape(why));
+        let _ = writeln!(html, "<p>{}</p>", escape(&sentence(why)));
     }
     if let Page::SignedIn { facts, .. } = page {
         html.push_str("<dl>\n");
@@ -141,6 +141,14 @@ fn render(page: &Page) -> String {
     }
     let _ = write!(html, "<p>{}</p>\n<footer>cognito-proxy</footer>\n</main>\n</html>\n", page.advice());
     html
+}
+
+/// A message as a page says it.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let rest = letters.as_str().trim_end_matches('.');
+    first.chain(rest.chars()).chain(['.']).collect()
 }
 
 fn escape(text: &str) -> String {
@@ -169,7 +177,7 @@ mod tests {
         let html = render(&page);
         assert!(html.contains("<h1>Signed in as &lt;script&gt;alert(&#39;a&amp;b&#39;)&lt;/script&gt;</h1>"), "{html}");
         assert!(html.contains("<dd>ends &lt;b&gt;soon&lt;/b&gt;</dd>"), "{html}");
-        assert!(render(&Page::Failed { why: "<img>".into() }).contains("<p>&lt;img&gt;</p>"));
+        assert!(render(&Page::Failed { why: "<img>".into() }).contains("<p>&lt;img&gt;.</p>"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the integration tests stand on: processes, HTTP spoken byte by byte, the built binary, and other people's
 //! Cognito. Nothing here decides whether the program is right.
 
+pub(crate) mod browser;
 pub(crate) mod clients;
 pub(crate) mod emulators;
 pub(crate) mod h2c;

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::{clock::UnixTime, devpool::random};
+use super::random;
+use crate::clock::UnixTime;
 
 /// How long a code can be redeemed (Amazon Cognito developer guide, "Authorize endpoint").
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -22,7 +23,7 @@ pub(super) struct Issued {
 
 /// The codes that have not been redeemed.
 #[derive(Debug, Default)]
-pub(in crate::devpool) struct Codes(HashMap<String, Issued>);
+pub(super) struct Codes(HashMap<String, Issued>);
 
 impl Codes {
     /// A new code.
