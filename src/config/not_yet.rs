@@ -3,8 +3,7 @@
 use super::{problem::Problem, reader::Reader};
 
 /// The keys, each with the value that asks for nothing where one can be written. Remove a row when the feature is there.
-const NOT_YET: [(&str, Option<&str>); 3] =
-    [("warn.command", None), ("warn.webhook_url_file", None), ("store.kind", Some("\"file\""))];
+const NOT_YET: [(&str, Option<&str>); 1] = [("store.kind", Some("\"file\""))];
 
 /// Refuses every key of the table that asks for something.
 pub(super) fn check(reader: &mut Reader<'_>) {

@@ -6,6 +6,7 @@ pub(crate) mod emulators;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod nginx;
+pub(crate) mod notifications;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod relay;
