@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::{
     signal::unix::Signal,
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot, watch},
 };
 
 use super::{App, Reload, descriptors, follow::Followed, gate, issuer, readiness};
@@ -31,6 +31,7 @@ use crate::{
     },
     store::{self, TokenStore},
     systemd::Notifier,
+    warn,
 };
 
 /// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
@@ -47,6 +48,7 @@ pub(super) struct Controls {
     proxy_guard: Arc<ArcSwap<Guard>>,
     admin_guard: Arc<ArcSwap<Guard>>,
     limits: Arc<ArcSwap<server::Settings>>,
+    warn: watch::Sender<warn::Settings>,
     own: gate::Names,
     reload: Reload,
     notifier: Arc<Notifier>,
@@ -72,11 +74,17 @@ impl Controls {
             proxy_guard: Arc::clone(&app.proxy_guard),
             admin_guard: Arc::clone(&app.admin_guard),
             limits: Arc::clone(&app.limits),
+            warn: watch::Sender::new(app.config.warn.clone()),
             own: gate::Names::of(&app.bound),
             reload,
             notifier,
             config: Mutex::new(app.config.clone()),
         }
+    }
+
+    /// Through what warnings are told, now and after each reload.
+    pub(super) fn warnings(&self) -> watch::Receiver<warn::Settings> {
+        self.warn.subscribe()
     }
 
     /// Reads the configuration again at each of these and whenever its file changes. Never completes.
@@ -131,6 +139,8 @@ impl Controls {
         let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
         let issuer = Arc::new(issuer(&new, &self.clock).map_err(|error| wrong(&error))?);
         let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();
+        // Before the thresholds: one that has just been passed is told through what is set now.
+        self.warn.send_replace(new.warn.clone());
         self.send(Command::Reconfigure { settings: Box::new(new.session.clone()), current: new.current, issuer })
             .await?;
         self.routing.replace(plan);

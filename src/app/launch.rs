@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     child::{self, Child, End},
     config::Config,
+    refresher,
+    warn::Answer,
 };
 
 /// Clicks that wait for an answer; each gets one at once.
@@ -100,13 +102,11 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// For the profile and the file of `config`, which no reload changes; and where to ask.
-    ///
-    /// # Errors
-    /// Where the system does not say what program this is.
-    pub(super) fn new(config: &Config) -> io::Result<(SignIn, Self)> {
-        let program = undeleted(env::current_exe()?);
+    pub(super) fn new(config: &Config) -> (SignIn, Self) {
+        // Where the system does not say what program this is, the one of that name is looked for in `PATH`.
+        let program = env::current_exe().map_or_else(|_| PathBuf::from("cognito-proxy"), undeleted);
         let recipe = Recipe { program, file: config.file.clone(), profile: config.profile.clone() };
-        Ok(Self::of(recipe, Place::of_this_process()))
+        Self::of(recipe, Place::of_this_process())
     }
 
     fn of(recipe: Recipe, place: Place) -> (SignIn, Self) {
@@ -155,6 +155,25 @@ impl Launcher {
             End::Exited(status) if status.success() => tracing::info!("sign-in ended"),
             End::Exited(status) => tracing::warn!(%status, "sign-in failed"),
             End::Cut => tracing::info!("sign-in given up, since this program ends"),
+        }
+    }
+}
+
+/// Does what is answered on notifications, until nobody can answer any more.
+pub(super) async fn obey(
+    mut answers: mpsc::Receiver<Answer>,
+    sign_in: SignIn,
+    commands: mpsc::Sender<refresher::Command>,
+) {
+    while let Some(answer) = answers.recv().await {
+        match answer {
+            // What goes wrong is in the log already.
+            Answer::SignIn => drop(sign_in.begin().await),
+            Answer::StaySignedIn => {
+                let (done, _told) = oneshot::channel();
+                // Where the refresher is gone there is no lock to keep open.
+                drop(commands.send(refresher::Command::Unlock { done }).await);
+            }
         }
     }
 }
@@ -337,9 +356,11 @@ mod tests {
 
     /// A program that says how it was called, and ends when a file is there.
     fn pretender(directory: &Path) -> PathBuf {
-        let program = directory.join("cognito-proxy");
+        let (program, text) = (directory.join("cognito-proxy"), directory.join("text"));
         let script = "#!/bin/sh\necho \"$@\" >> \"$0.calls\"\nwhile ! [ -e \"$0.end\" ]; do sleep 0.05; done\n";
-        fs::write(&program, script).expect("a file");
+        fs::write(&text, script).expect("a file");
+        // By a process of its own: what this one writes may be held open for a moment by a child of another thread.
+        assert!(Command::new("cp").args([&text, &program]).status().expect("cp").success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("a mode");
         program
     }

@@ -8,7 +8,6 @@ mod control;
 mod descriptors;
 mod follow;
 mod gate;
-#[expect(dead_code, reason = "what offers it, the notification and the status page, is in the making")]
 mod launch;
 mod manager;
 pub mod process;
@@ -21,11 +20,11 @@ use std::{io, path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
+use self::{control::Controls, gate::Names, launch::Launcher, vitals::Health, workers::Workers};
 use crate::{
     admin::{self, Admin, Readiness},
     clock::{Now, SharedClock},
@@ -53,6 +52,9 @@ const COMMANDS: usize = 64;
 
 /// Warnings that wait to be told: there are a handful in a session's life.
 const WARNINGS: usize = 64;
+
+/// Presses on notifications that wait to be obeyed: a person has pressed each of them.
+const ANSWERS: usize = 8;
 
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -219,18 +221,22 @@ impl App {
             controls.clone(),
             rustix::process::geteuid().as_raw(),
         ));
+        let (sign_in, launcher) = Launcher::new(&self.config);
         // Before anybody is told that this serves: until it is listened for, a hangup ends the process.
         let hangups = signal(SignalKind::hangup());
         self.announce();
 
         let (warnings, heard) = mpsc::channel(WARNINGS);
-        let heralds = tokio::spawn(warn::run(heard, Arc::clone(&self.clock)));
+        let (answers, pressed) = mpsc::channel(ANSWERS);
+        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)?));
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let (current, commands) = (self.current.clone(), self.commands.0.clone());
         let served = serve_admin(&mut self, admin, &drain)?;
         let (refresher, held) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
+        let launching = tokio::spawn(launcher.run(refreshing.clone()));
+        let obeying = tokio::spawn(launch::obey(pressed, sign_in, commands.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
 
@@ -253,7 +259,9 @@ impl App {
             }
         }
         refreshing.cancel();
-        for (what, task) in [("refresher", refresher), ("control socket", socket), ("store watch", changes)] {
+        let tasks =
+            [("refresher", refresher), ("control socket", socket), ("store watch", changes), ("sign-in", launching)];
+        for (what, task) in tasks {
             if let Err(error) = task.await {
                 tracing::error!(%error, what, "ended unexpectedly");
             }
@@ -261,8 +269,25 @@ impl App {
         end.close();
         drop(served.await);
         drop(heralds.await);
+        drop(obeying.await);
         drop(held);
         Ok(())
+    }
+
+    /// What warnings are told through.
+    fn heralds(
+        &self,
+        settings: watch::Receiver<warn::Settings>,
+        answers: mpsc::Sender<warn::Answer>,
+    ) -> Result<warn::Parts, Error> {
+        Ok(warn::Parts {
+            profile: self.config.profile.clone(),
+            clock: Arc::clone(&self.clock),
+            current: self.current.clone(),
+            transport: Transport::new(tls::client_config(None, None)?),
+            settings,
+            answers,
+        })
     }
 
     /// The refresher, and what is held for as long as the proxy runs.

@@ -18,7 +18,6 @@ mod layers;
 mod locate;
 mod mask;
 mod node;
-mod not_yet;
 mod place;
 mod problem;
 mod reader;
@@ -395,7 +394,6 @@ fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -
     let server = resolve::limits::resolve(context, &file);
     let workers = resolve::limits::workers(context, &file.runtime);
     let notices = std::mem::take(&mut context.notices);
-    not_yet::check(&mut reader);
     let runtime_dir = runtime_dir.or_else(|| store.as_ref()?.path().parent().map(Path::to_owned));
     let (effective, diagnostics) = reader.finish();
     let (true, Some(cognito), Some(upstream), Some(inject), Some(routes), Some(store), Some(runtime_dir)) =

@@ -57,6 +57,7 @@ mod survives_signals_and_limits;
 mod tells_the_service_manager;
 mod waits_for_a_refresh;
 mod warns_once;
+mod warns_through_every_channel;
 mod websockets_work;
 mod what_is_asked_for_is_shown_or_withheld;
 mod writes_a_configuration;

@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod keyring;
 pub(crate) mod load;
 pub(crate) mod nginx;
+pub(crate) mod notifications;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
