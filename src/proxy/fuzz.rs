@@ -67,7 +67,7 @@ const PREFIX: &str = "/mcp";
 const ORIGIN: &str = "http://api.example.com";
 const LOCAL: &str = "http://localhost:8900";
 const TOKEN: &str = "Bearer token";
-const US: HeaderValue = HeaderValue::from_static("1.1 cognito-proxy-fuzz");
+const PSEUDONYM: &str = "cognito-proxy-fuzz";
 
 /// How a route is configured, in the bits of a byte.
 #[derive(Clone, Copy)]
@@ -158,11 +158,13 @@ pub fn request_head(data: &[u8]) {
     let case = Case(flags);
     let (Some(mut head), Some(rule)) = (case.head(lines), case.rule()) else { return };
     let before = head.clone();
+    let version = if before.version == Version::HTTP_2 { "2.0" } else { "1.1" };
+    let Ok(us) = HeaderValue::try_from(format!("{version} {PSEUDONYM}")) else { return };
     let connection = Connection {
         local: Local::Tcp(SocketAddr::from(([127, 0, 0, 1], 8900))),
         peer: Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 50_000))),
     };
-    if inject::head(&mut head, &rule, &connection, &US).is_err() {
+    if inject::head(&mut head, &rule, &connection, &inject::Mark::new(PSEUDONYM)).is_err() {
         return;
     }
     head.headers.insert(case.injected(), HeaderValue::from_static(TOKEN));
@@ -172,7 +174,7 @@ pub fn request_head(data: &[u8]) {
     let tokens: Vec<_> = head.headers.iter().filter(|(name, _)| plain(name) == injected).collect();
     assert!(tokens.len() == 1 && tokens[0].1 == TOKEN, "{before:?}: {tokens:?}");
     assert_eq!(head.headers.get_all("host").iter().count(), 1, "{before:?}");
-    assert_eq!(head.headers.get_all(VIA).iter().next_back(), Some(&US));
+    assert_eq!(head.headers.get_all(VIA).iter().next_back(), Some(&us));
     for (name, value) in &head.headers {
         let plain = plain(name);
         let ours: Option<&[&str]> = match plain.as_str() {
@@ -185,7 +187,7 @@ pub fn request_head(data: &[u8]) {
             _ => None,
         };
         assert!(ours.is_none_or(|allowed| allowed.is_empty() || allowed.iter().any(|allowed| value == allowed)));
-        if plain == injected || ours.is_some() || (name == VIA && value == US) {
+        if plain == injected || ours.is_some() || (name == VIA && value == us) {
             continue;
         }
         assert!(!plain.starts_with("proxy-"), "{before:?}: {name} went upstream");

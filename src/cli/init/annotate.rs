@@ -32,7 +32,9 @@ pub(super) fn file(chosen: &[Chosen]) -> String {
     let mut text = String::new();
     let mut section = "";
     for line in SHIPPED.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        // The example of a route is a comment as a whole, and none of its keys is anybody's choice.
+        let header = line.strip_prefix("# [").or_else(|| line.strip_prefix('['));
+        if let Some(name) = header.and_then(|rest| rest.strip_suffix(']')) {
             section = name;
         }
         match commented_key(line).and_then(|key| chosen.iter().find(|one| is(one, section, key))) {
