@@ -178,7 +178,8 @@ where
         let exchanges = Rc::clone(exchanges);
         async move { Ok::<_, Infallible>(exchanges.answer(request).await) }
     });
-    // Timers are ours: hyper's header timeout would also count while a connection is idle.
+    // Timers are ours: hyper's header timeout would also count while a connection is idle. The date is hyper's, where a
+    // response has none (RFC 9110 §6.6.1): it looks at its clock in any case.
     let shared = wire.inner().shared();
     let mut http = conn::http1::Builder::new().serve_connection(wire, service);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));

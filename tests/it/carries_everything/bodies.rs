@@ -1,10 +1,15 @@
 //! What a body is made of: H7 to H9, and what is expected of it: H19.
 
+use tokio::io::AsyncReadExt as _;
+
 use super::{
     rows::{play, refused, row},
     scene::{Scene, answer, request, shown},
 };
-use crate::support::raw::{Role, Step};
+use crate::support::{
+    raw::{Role, Step},
+    wait,
+};
 
 fn chunks(fields: &str, body: &str) -> String {
     format!("POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n{fields}\r\n{body}")
@@ -152,4 +157,27 @@ async fn an_early_answer_passes_on_while_the_upload_is_unread() {
         scene.upstream.sees("the end of it", |seen| seen.iter().all(|seen| seen.is_over)).await;
         assert!(scene.upstream.take().iter().all(|seen| seen.message().is_none()), "H25: no whole request");
     }
+}
+
+#[tokio::test]
+async fn a_response_that_begins_first_does_not_end_the_upload() {
+    let scene = Scene::new().await;
+    scene.upstream.does(&[
+        Step::Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_vec()),
+        Step::Whole,
+        Step::Say(b"4\r\nlast\r\n0\r\n\r\n".to_vec()),
+    ]);
+    let mut client = scene.client().await;
+    client.send(chunks("", "5\r\nhello\r\n")).await;
+    wait::bounded("the first chunk", async {
+        while !client.received.ends_with(b"first\r\n") {
+            assert_ne!(client.stream.read_buf(&mut client.received).await.expect("open"), 0);
+        }
+    })
+    .await;
+    client.send("6\r\n world\r\n0\r\n\r\n").await;
+    let response = client.receive(Role::Response).await.expect("a response");
+    assert_eq!(shown(&response), "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\nfirstlast");
+    assert_eq!(scene.only(), request("POST /x", &["transfer-encoding: chunked"], "hello world"));
+    scene.goes_on(&mut client, "both ways at a time").await;
 }

@@ -100,14 +100,15 @@ async fn a_connection_that_died_costs_a_get_nothing_and_no_post_is_sent_twice() 
 async fn an_upstream_that_closes_after_each_response_fails_no_request() {
     let scene = Scene::new().await;
     let mut client = scene.client().await;
-    scene.upstream.does(&[Step::Whole, Step::Say(OK.into()), Step::Close]);
-    for turn in 0..200 {
+    scene.upstream.does(&[Step::Whole, Step::SayLast(OK.into())]);
+    let turns = if std::env::var_os("COGNITO_PROXY_LONG").is_some() { 10_000 } else { 200 };
+    for turn in 0..turns {
         client.send("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").await;
         let response = client.receive(Role::Response).await.expect("H29 a response");
         assert_eq!(shown(&response), "HTTP/1.1 200 OK\ncontent-length: 2\n\nhi", "H29 turn {turn}");
     }
     let seen = scene.upstream.take();
-    assert!(seen.len() == 200 && seen.iter().all(|seen| seen.message().is_some()), "H29: {}", seen.len());
+    assert!(seen.len() == turns && seen.iter().all(|seen| seen.message().is_some()), "H29: {}", seen.len());
 }
 
 #[tokio::test]

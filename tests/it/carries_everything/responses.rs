@@ -90,6 +90,8 @@ async fn that_no_upstream_connection_may_outlive() {
 #[tokio::test]
 async fn that_are_none() {
     let scene = Scene::new().await;
+    let many: String = (0..150).map(|number| format!("X-{number}: v\r\n")).collect();
+    let many = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{many}\r\n");
     let bad = |name, reply: &str| {
         row(name, GET).doing(last_answer(reply)).arrives_plain().refused(502, "upstream_bad_response")
     };
@@ -113,6 +115,7 @@ async fn that_are_none() {
         bad("H24 HTTP/0.9", "hello"),
         bad("H24 a status of two digits", "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"),
         bad("H24 a folded field (RFC 9112 §5.2)", "HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
+        bad("more fields than are read", &many),
         bad("H24 half a head", "HTTP/1.1 200 OK\r\nContent-Le"),
         bad("an interim response and then nothing: a GET may be sent once more", "HTTP/1.1 100 Continue\r\n\r\n")
             .times(2),

@@ -179,7 +179,12 @@ impl Row {
         if matches!(self.upstream, Upstream::Half) {
             scene.upstream.sees("the end of a half", |seen| seen.iter().all(|seen| seen.is_over)).await;
         }
-        let seen = scene.upstream.take();
+        let is_half = matches!(self.upstream, Upstream::Half);
+        let mut seen = scene.upstream.take();
+        if scene.follows_a_half.replace(is_half) {
+            // That half may have been on its way when its row was over.
+            seen.retain(|seen| seen.message().is_some());
+        }
         let whole: Vec<_> = seen.iter().filter_map(|seen| Some(seen.message()?.shown(&scene.authority()))).collect();
         match &self.upstream {
             Upstream::Nothing => assert!(seen.is_empty(), "{name}: the upstream saw {seen:?}"),

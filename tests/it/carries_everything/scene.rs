@@ -1,5 +1,7 @@
 //! The built binary before an upstream that does what a row says.
 
+use std::cell::Cell;
+
 use crate::support::{
     proxy::Proxy,
     raw::{Client, Message, Role, Step, Upstream},
@@ -13,6 +15,8 @@ pub(super) struct Scene {
     pub(super) upstream: Upstream,
     pub(super) proxy: Proxy,
     pub(super) stage: Stage,
+    /// Whether the row before sent what never becomes a whole request.
+    pub(super) follows_a_half: Cell<bool>,
 }
 
 impl Scene {
@@ -27,7 +31,7 @@ impl Scene {
         let stage = Stage::new().await;
         let proxy =
             stage.serve_before(&format!("{}{base}", upstream.url()), &format!("runtime.workers = 1\n{more}")).await;
-        Self { upstream, proxy, stage }
+        Self { upstream, proxy, stage, follows_a_half: Cell::new(false) }
     }
 
     pub(super) async fn client(&self) -> Client {

@@ -250,6 +250,8 @@ pub(crate) enum Step {
     Say(Vec<u8>),
     /// Reads and keeps whatever comes, until the connection ends.
     Drain,
+    /// Writes these bytes and ends the connection in the same breath, so that nobody sees the one without the other.
+    SayLast(Vec<u8>),
     /// Ends the connection.
     Close,
     /// Ends it with a reset.
@@ -396,6 +398,12 @@ async fn requests(stream: &mut TcpStream, entry: &Entry<'_>, pending: &mut Vec<u
                     stream.read_buf(&mut request).await.ok().filter(|length| *length > 0)?;
                     entry.update(|seen| seen.bytes.clone_from(&request));
                 },
+                Step::SayLast(bytes) => {
+                    // Corked, the last bytes wait for the end and go out with it (tcp(7)).
+                    socket2::SockRef::from(&*stream).set_tcp_cork(true).expect("a socket option");
+                    stream.write_all(&bytes).await.ok()?;
+                    return Some(false);
+                }
                 Step::Close => return Some(false),
                 Step::Reset => return Some(true),
             }
