@@ -82,11 +82,7 @@ enum Kept {
 
 impl RequestBody {
     /// The client's body, with its progress; kept in case it must be sent again. `injected` is the token's header.
-    pub(super) fn new(
-        body: Incoming,
-        version: Version,
-        injected: Option<&HeaderName>,
-    ) -> (Self, Option<Rc<Progress>>) {
+    pub(super) fn new(body: Incoming, version: Version, injected: Option<&HeaderName>) -> (Self, Option<Rc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
