@@ -2,8 +2,8 @@
 
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
-/// `text` as a QR code with its quiet zone, or `None` where it is too long for one. Light on dark terminals as on light
-/// ones: both colours are drawn.
+/// `text` as a QR code with its quiet zone, or `None` where it is too long for one. What is light in the code is
+/// drawn, so that it is right on a dark terminal; on a light one it is the negative, which scanners read as well.
 pub(super) fn rendered(text: &str) -> Option<String> {
     // Nothing covers or smears a terminal, so the least redundancy gives the smallest code.
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
