@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    cognito::{CognitoIssuer, refusal::Refusal},
+    cognito::{CognitoIssuer, egress, refusal::Refusal},
     config::Config,
     secret::Secret,
     session::{Failure, Session},
     signin::{
         Obtained,
-        password::{Chance, Dialogue, Event, Failed, KnownDevice, Notice, Question, Step, Terms, Turn, Way},
+        password::{Chance, Dialogue, Event, Failed, KnownDevice, Notice, Question, Step, Terms, Turn, Way, Wire},
     },
 };
 
@@ -108,6 +108,7 @@ impl Error {
         match self {
             Self::Keeping(error) => error.exit(),
             Self::Failed(Failed::Refused(refusal) | Failed::Device(refusal)) => exit_of(refusal),
+            Self::Failed(Failed::PasswordInTheClear) => Exit::Config,
             Self::Failed(Failed::Proof(_) | Failed::Incomplete { .. } | Failed::OutOfOrder)
             | Self::Read { .. }
             | Self::Terminal(_)
@@ -153,6 +154,7 @@ pub(super) fn sign_in(config: &Config, args: &LoginArgs, runtime: &Runtime) -> R
                 username,
                 passwords: if given.is_some() { 1 } else { PASSWORDS },
                 password: given,
+                wire: wire(config),
                 device: stored.and_then(known_device),
                 device_name: device_name(),
             };
@@ -322,6 +324,20 @@ fn password_from(path: &Path) -> Result<Secret, Error> {
     match line.map_err(failed)? {
         Some(password) if !password.expose().is_empty() => Ok(password),
         _ => Err(Error::Empty { place }),
+    }
+}
+
+/// What a password would travel in.
+fn wire(config: &Config) -> Wire {
+    match &config.cognito.endpoint {
+        Some(endpoint) if endpoint.scheme_str() == Some("http") => {
+            if endpoint.host().is_some_and(egress::is_loopback) {
+                Wire::Loopback
+            } else {
+                Wire::Open
+            }
+        }
+        _ => Wire::Tls,
     }
 }
 

@@ -5,7 +5,7 @@ mod challenges;
 
 use std::time::Duration;
 
-use super::{Chance, Event, Failed, KnownDevice, Notice, Question, Step, Terms, Turn, Way};
+use super::{Chance, Event, Failed, KnownDevice, Notice, Question, Step, Terms, Turn, Way, Wire};
 use crate::{
     clock::UnixTime,
     cognito::{
@@ -261,12 +261,21 @@ impl Dialogue {
         self.flow = match self.flow {
             Flow::Srp => Flow::Choice,
             Flow::Choice => {
-                self.notices.push(Notice::PasswordIsSent);
+                self.announce_sending()?;
                 Flow::Password
             }
             Flow::Password => return Err(Failed::Refused(first)),
         };
         Ok(self.begin(chance))
+    }
+
+    /// Says that the password is about to be sent, where it may be.
+    fn announce_sending(&mut self) -> Result<(), Failed> {
+        if self.terms.wire == Wire::Open {
+            return Err(Failed::PasswordInTheClear);
+        }
+        self.notices.push(Notice::PasswordIsSent(self.terms.wire));
+        Ok(())
     }
 
     fn wrong_password(&mut self) -> Result<Step, Failed> {

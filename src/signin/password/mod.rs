@@ -41,10 +41,23 @@ pub struct Terms {
     pub password: Option<Secret>,
     /// How many wrong passwords there may be before the dialogue fails; at least 1.
     pub passwords: u8,
+    /// How a password would travel that has to be sent.
+    pub wire: Wire,
     /// The device that the pool remembers, and the username that it belongs to.
     pub device: Option<KnownDevice>,
     /// What the pool's administrator sees this device called.
     pub device_name: String,
+}
+
+/// What calls to Cognito travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// TLS.
+    Tls,
+    /// Plain HTTP that does not leave this machine: an emulator.
+    Loopback,
+    /// Plain HTTP over a network: an emulator in a container. A proof may travel in it, and a password may not.
+    Open,
 }
 
 /// A device that a pool remembers from an earlier sign-in.
@@ -148,7 +161,7 @@ impl fmt::Display for Way {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The flow that proves the password is not allowed, and the password is sent.
-    PasswordIsSent,
+    PasswordIsSent(Wire),
     /// The last answer was refused; the question comes again.
     Again(Refusal),
     /// The sign-in has to begin again.
@@ -188,6 +201,12 @@ pub enum Failed {
         /// What is not there.
         parameter: &'static str,
     },
+    /// The password would have to be sent over a network in the clear.
+    #[error(
+        "the app client does not allow ALLOW_USER_SRP_AUTH, and cognito.endpoint is plain HTTP: the password would be \
+         anybody's to read on the way"
+    )]
+    PasswordInTheClear,
     /// `CUSTOM_CHALLENGE`.
     #[error("the pool asks a question of its own (CUSTOM_CHALLENGE), which only its own application can answer")]
     CustomChallenge,
@@ -220,6 +239,7 @@ impl Failed {
             Self::CustomChallenge | Self::PasskeyOnly | Self::UnknownChallenge { .. } => {
                 Some("sign in with a browser: cognito-proxy login --method browser")
             }
+            Self::PasswordInTheClear => Some("allow ALLOW_USER_SRP_AUTH on the app client, or give an https endpoint"),
             Self::SetupElsewhere { .. } => Some("set it up in the pool's own application first"),
             Self::Proof(_) | Self::Incomplete { .. } | Self::OutOfOrder => None,
         }

@@ -2,15 +2,19 @@
 
 use std::fmt;
 
-use super::Notice;
+use super::{Notice, Wire};
 use crate::cognito::refusal::Refusal;
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PasswordIsSent => f.write_str(
-                "the app client does not allow ALLOW_USER_SRP_AUTH: the password itself is sent to Cognito, inside TLS",
-            ),
+            Self::PasswordIsSent(wire) => {
+                let how = if *wire == Wire::Tls { "inside TLS" } else { "in plain HTTP on this machine" };
+                write!(
+                    f,
+                    "the app client does not allow ALLOW_USER_SRP_AUTH: the password itself is sent to Cognito, {how}"
+                )
+            }
             Self::Again(Refusal::SpentCode) => write!(f, "{}; wait for the next one", Refusal::SpentCode),
             Self::Again(refusal) => write!(f, "{refusal}; try again"),
             Self::Restarted(refusal) => write!(f, "{refusal}; beginning again"),
@@ -37,6 +41,7 @@ mod tests {
         let notice =
             Notice::NewApplication { uri: Secret::from("otpauth://x?secret=ABC"), secret: Secret::from("ABC") };
         assert!(!notice.to_string().contains("ABC") && !format!("{notice:?}").contains("ABC"));
+        assert!(Notice::PasswordIsSent(Wire::Tls).to_string().ends_with("is sent to Cognito, inside TLS"));
         assert_eq!(Notice::Again(Refusal::WrongCode).to_string(), "wrong code; try again");
         assert_eq!(
             Notice::Again(Refusal::SpentCode).to_string(),

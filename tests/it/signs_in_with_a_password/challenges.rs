@@ -148,7 +148,7 @@ async fn a_passkey_is_left_out_with_a_word_and_alone_it_ends_the_sign_in() {
     stage.pool.change_rules(|rules| rules.first_factors = vec!["WEB_AUTHN".into(), "PASSWORD".into()]);
     let mut terminal = login(&stage, &[]);
     terminal.reads("the pool also offers a passkey, which a terminal cannot use").await;
-    terminal.reads("the password itself is sent to Cognito, inside TLS").await;
+    terminal.reads("the password itself is sent to Cognito, in plain HTTP on this machine").await;
     terminal.answers("Password for alice: ", PASSWORD).await;
     assert_eq!(terminal.finish().await.0, 0);
 
@@ -163,7 +163,7 @@ async fn a_passkey_is_left_out_with_a_word_and_alone_it_ends_the_sign_in() {
 async fn a_password_is_sent_only_where_it_cannot_be_proved_and_never_in_silence() {
     let stage = allowing(Flows { srp: Flow::Refused, ..Flows::default() }).await;
     let mut terminal = AtTerminal::start(&stage.home, &LOGIN);
-    let words = "the app client does not allow ALLOW_USER_SRP_AUTH: the password itself is sent to Cognito, inside TLS";
+    let words = "the app client does not allow ALLOW_USER_SRP_AUTH: the password itself is sent to Cognito, in plain HTTP on this machine";
     terminal.reads(words).await;
     terminal.answers("Password for alice: ", PASSWORD).await;
     let (code, screen) = terminal.finish().await;

@@ -71,7 +71,7 @@ async fn cognito_local_knows_no_proof_and_the_person_is_told() {
     let emulator = CognitoLocal::start().await;
     let home = Home::new();
     let mut terminal = login(&emulator, &emulator.clients.public, &home);
-    terminal.reads("the password itself is sent to Cognito, inside TLS").await;
+    terminal.reads("the password itself is sent to Cognito, in plain HTTP on this machine").await;
     terminal.answers("Password for alice: ", "not-the-password").await;
     terminal.reads("incorrect username or password; try again").await;
     terminal.answers("Password for alice: ", &emulator.password).await;

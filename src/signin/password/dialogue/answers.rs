@@ -53,7 +53,7 @@ impl Dialogue {
         let Stage::WantsChoice(choosing, ways) = stage else { return Err(Failed::OutOfOrder) };
         let way = *ways.get(choice).ok_or(Failed::OutOfOrder)?;
         self.chosen = Some(way);
-        Ok(self.choice(choosing, way, chance))
+        self.choice(choosing, way, chance)
     }
 
     /// Asks for the next attribute, or sends what is there.

@@ -32,7 +32,7 @@ impl Dialogue {
             "SELECT_MFA_TYPE" => self.select_factor(&challenge, chance),
             "SELECT_CHALLENGE" => self.select_first(&challenge, chance),
             "PASSWORD_SRP" => Ok(self.send_public("PASSWORD_SRP", chance)),
-            "PASSWORD" => Ok(self.send_password("PASSWORD")),
+            "PASSWORD" => self.send_password("PASSWORD"),
             "NEW_PASSWORD_REQUIRED" => Ok(self.want_new_password(&challenge)),
             "MFA_SETUP" => self.set_up(&challenge),
             "DEVICE_SRP_AUTH" => self.begin_device(chance),
@@ -105,7 +105,7 @@ impl Dialogue {
         if ways.is_empty() {
             return Err(Failed::UnknownChallenge { challenge: format!("one of {}", offered.join(", ")) });
         }
-        Ok(self.choose(Choosing::SecondFactor, ways, chance))
+        self.choose(Choosing::SecondFactor, ways, chance)
     }
 
     fn select_first(&mut self, challenge: &Challenge, chance: Chance) -> Result<Step, Failed> {
@@ -128,26 +128,26 @@ impl Dialogue {
             (false, _) => {}
         }
         let srp = offered.iter().any(|name| name == "PASSWORD_SRP");
-        Ok(self.choose(Choosing::First { srp }, ways, chance))
+        self.choose(Choosing::First { srp }, ways, chance)
     }
 
     /// Asks, where there is something to choose.
-    fn choose(&mut self, choosing: Choosing, ways: Vec<Way>, chance: Chance) -> Step {
+    fn choose(&mut self, choosing: Choosing, ways: Vec<Way>, chance: Chance) -> Result<Step, Failed> {
         let before = self.chosen.filter(|chosen| ways.contains(chosen));
         match (ways.as_slice(), before) {
             ([only], _) => self.choice(choosing, *only, chance),
             (_, Some(before)) => self.choice(choosing, before, chance),
             _ => {
                 self.stage = Stage::WantsChoice(choosing, ways.clone());
-                Step::Ask(Question::Choice(ways))
+                Ok(Step::Ask(Question::Choice(ways)))
             }
         }
     }
 
     /// The answer to `SELECT_MFA_TYPE` or `SELECT_CHALLENGE`.
-    pub(super) fn choice(&mut self, choosing: Choosing, way: Way, chance: Chance) -> Step {
+    pub(super) fn choice(&mut self, choosing: Choosing, way: Way, chance: Chance) -> Result<Step, Failed> {
         let (challenge, answer) = match (choosing, way) {
-            (Choosing::First { srp: true }, Way::Password) => return self.send_public("SELECT_CHALLENGE", chance),
+            (Choosing::First { srp: true }, Way::Password) => return Ok(self.send_public("SELECT_CHALLENGE", chance)),
             (Choosing::First { srp: false }, Way::Password) => return self.send_password("SELECT_CHALLENGE"),
             (Choosing::First { .. }, Way::TextMessage) => ("SELECT_CHALLENGE", "SMS_OTP"),
             (Choosing::First { .. }, _) => ("SELECT_CHALLENGE", "EMAIL_OTP"),
@@ -156,7 +156,7 @@ impl Dialogue {
             (Choosing::SecondFactor, _) => ("SELECT_MFA_TYPE", "SOFTWARE_TOKEN_MFA"),
         };
         self.stage = Stage::SentChoice;
-        self.respond(challenge, [("ANSWER", Secret::from(answer))])
+        Ok(self.respond(challenge, [("ANSWER", Secret::from(answer))]))
     }
 
     /// Begins a proof within the choice-based flow.
@@ -172,14 +172,12 @@ impl Dialogue {
     }
 
     /// Sends the password within the choice-based flow, which offers no proof.
-    fn send_password(&mut self, challenge: &'static str) -> Step {
-        if !self.notices.contains(&Notice::PasswordIsSent) {
-            self.notices.push(Notice::PasswordIsSent);
-        }
-        match self.terms.password.clone() {
+    fn send_password(&mut self, challenge: &'static str) -> Result<Step, Failed> {
+        self.announce_sending()?;
+        Ok(match self.terms.password.clone() {
             None => self.ask_password(Use::Send(challenge)),
             Some(password) => self.password_sent(challenge, password),
-        }
+        })
     }
 
     pub(super) fn password_sent(&mut self, challenge: &str, password: Secret) -> Step {

@@ -18,6 +18,7 @@ fn terms() -> Terms {
         username: "alice@example.com".into(),
         password: None,
         passwords: 3,
+        wire: Wire::Tls,
         device: None,
         device_name: "cognito-proxy on host".into(),
     }
@@ -189,7 +190,7 @@ fn flows_that_are_not_allowed_are_left_for_the_next_and_the_first_refusal_is_tol
     // An endpoint that does not know the flow at all has no one word for that.
     let unknown = Failure::Setting { setting: SettingAtFault::Parameter, detail: "AuthFlow".into() };
     let scene = scene.refused(Refusal::Other(unknown));
-    assert_eq!(scene.turn.notices, [Notice::PasswordIsSent]);
+    assert_eq!(scene.turn.notices, [Notice::PasswordIsSent(Wire::Tls)]);
     let scene = scene.answers("secret");
     assert_eq!(scene.parameter("PASSWORD"), ("USER_PASSWORD_AUTH".into(), Some("secret".into())));
     assert_eq!(scene.refused(closed("PASSWORD")).failed(), &Failed::Refused(closed("SRP")));
@@ -198,6 +199,26 @@ fn flows_that_are_not_allowed_are_left_for_the_next_and_the_first_refusal_is_tol
     let secret = Failure::Setting { setting: SettingAtFault::ClientSecret, detail: "hash".into() };
     let scene = Scene::of(terms()).refused(Refusal::Other(secret.clone()));
     assert_eq!(scene.failed(), &Failed::Refused(Refusal::Other(secret)));
+}
+
+#[test]
+fn a_password_is_never_sent_in_the_clear_over_a_network() {
+    let closed = || Refusal::FlowNotAllowed { detail: String::new() };
+    for (wire, is_sent) in [(Wire::Tls, true), (Wire::Loopback, true), (Wire::Open, false)] {
+        let terms = || Terms { wire, password: Some(Secret::from("secret")), ..terms() };
+        let by_flow = Scene::of(terms()).refused(closed()).refused(closed());
+        let by_choice = Scene::of(terms()).refused(closed()).offer(&["PASSWORD"]);
+        for scene in [by_flow, by_choice] {
+            if is_sent {
+                assert_eq!(scene.turn.notices, [Notice::PasswordIsSent(wire)]);
+                assert_eq!(scene.parameter("PASSWORD").1.as_deref(), Some("secret"));
+            } else {
+                assert_eq!(scene.failed(), &Failed::PasswordInTheClear);
+            }
+        }
+        // A proof gives nothing away.
+        assert_eq!(Scene::of(terms()).verifier("alice").parameter("USERNAME").0, "PASSWORD_VERIFIER");
+    }
 }
 
 #[test]
@@ -257,7 +278,7 @@ fn the_choice_based_flow_prefers_the_proof_and_leaves_passkeys_out() {
     assert!(scene.parameter("SRP_A").1.is_some());
 
     let scene = begun().offer(&["PASSWORD"]);
-    assert_eq!(scene.turn.notices, [Notice::PasswordIsSent]);
+    assert_eq!(scene.turn.notices, [Notice::PasswordIsSent(Wire::Tls)]);
     let scene = scene.answers("secret");
     assert_eq!(scene.parameter("PASSWORD"), ("SELECT_CHALLENGE".into(), Some("secret".into())));
 
