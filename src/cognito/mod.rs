@@ -19,11 +19,14 @@ pub mod fuzz;
 mod sdk;
 mod transport_error;
 
+pub mod challenge;
 pub mod classify;
 pub mod egress;
 pub mod issuer;
 pub mod jwks;
+pub mod refusal;
 pub mod sign_out;
+pub mod srp;
 pub mod token_endpoint;
 pub mod transport;
 pub mod verify;

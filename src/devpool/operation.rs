@@ -7,6 +7,12 @@ use serde_json::Value;
 pub enum Operation {
     /// `InitiateAuth`, with its `AuthFlow`.
     InitiateAuth(String),
+    /// `RespondToAuthChallenge`, with its `ChallengeName`.
+    RespondToAuthChallenge(String),
+    /// `AssociateSoftwareToken`.
+    AssociateSoftwareToken,
+    /// `VerifySoftwareToken`.
+    VerifySoftwareToken,
     /// `GetTokensFromRefreshToken`.
     GetTokensFromRefreshToken,
     /// `RevokeToken`.
@@ -37,7 +43,10 @@ impl Operation {
     /// What `X-Amz-Target` names after the dot.
     pub(super) fn of_target(name: &str, request: &Value) -> Self {
         match name {
-            "InitiateAuth" => Self::InitiateAuth(flow(request)),
+            "InitiateAuth" => Self::InitiateAuth(text(request, "AuthFlow")),
+            "RespondToAuthChallenge" => Self::RespondToAuthChallenge(text(request, "ChallengeName")),
+            "AssociateSoftwareToken" => Self::AssociateSoftwareToken,
+            "VerifySoftwareToken" => Self::VerifySoftwareToken,
             "GetTokensFromRefreshToken" => Self::GetTokensFromRefreshToken,
             "RevokeToken" => Self::RevokeToken,
             "GlobalSignOut" => Self::GlobalSignOut,
@@ -79,6 +88,6 @@ pub(super) enum Signed {
     No,
 }
 
-fn flow(request: &Value) -> String {
-    request.get("AuthFlow").and_then(Value::as_str).unwrap_or_default().to_owned()
+fn text(request: &Value, field: &str) -> String {
+    request.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -32,6 +32,14 @@ pub struct Settings {
     pub refresh_flow_refusal: Exception,
     /// What `/oauth2/authorize` does with a sound request.
     pub hosted_pages: HostedPages,
+    /// Whether a user without a second factor has to set one up (`MfaConfiguration`).
+    pub second_factor: SecondFactor,
+    /// What `USER_AUTH` offers, in the names of `AvailableChallenges`.
+    pub first_factors: Vec<String>,
+    /// How long a sign-in may take from challenge to challenge (`AuthSessionValidity`).
+    pub challenge_validity: Duration,
+    /// How many wrong codes close a sign-in.
+    pub wrong_codes: u32,
     /// How many calls the log remembers, the latest ones.
     pub remembered_calls: usize,
 }
@@ -74,6 +82,10 @@ impl Default for Settings {
             reuse: ReuseRule::RefusesTheReused,
             refresh_flow_refusal: Exception::invalid_parameter("REFRESH_TOKEN_AUTH flow not enabled for this client"),
             hosted_pages: HostedPages::Form,
+            second_factor: SecondFactor::Optional,
+            first_factors: ["PASSWORD_SRP", "PASSWORD", "EMAIL_OTP"].map(str::to_owned).to_vec(),
+            challenge_validity: Duration::from_secs(180),
+            wrong_codes: 5,
             remembered_calls: 65_536,
         }
     }
@@ -231,19 +243,32 @@ pub enum Rotation {
     },
 }
 
+/// `MfaConfiguration`, as far as it differs between users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Whoever has one is asked for it.
+    Optional,
+    /// Whoever has none has to set one up (`MFA_SETUP`).
+    Required,
+}
+
 /// Which flows an app client allows (`ExplicitAuthFlows`). `GetTokensFromRefreshToken` is bound to none: whether it
 /// needs `ALLOW_REFRESH_TOKEN_AUTH` is not documented, and on a rotating client it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flows {
     /// `ALLOW_USER_PASSWORD_AUTH`.
     pub password: Flow,
+    /// `ALLOW_USER_SRP_AUTH`.
+    pub srp: Flow,
+    /// `ALLOW_USER_AUTH`.
+    pub choice: Flow,
     /// `ALLOW_REFRESH_TOKEN_AUTH`.
     pub refresh: Flow,
 }
 
 impl Default for Flows {
     fn default() -> Self {
-        Self { password: Flow::Allowed, refresh: Flow::Allowed }
+        Self { password: Flow::Allowed, srp: Flow::Allowed, choice: Flow::Refused, refresh: Flow::Allowed }
     }
 }
 
@@ -285,8 +310,27 @@ pub struct User {
     pub email: String,
     /// The password.
     pub password: Secret,
+    /// Whether the user has to choose another one (`FORCE_CHANGE_PASSWORD`).
+    pub is_password_temporary: bool,
+    /// Required attributes that have no value yet, which come with the new password.
+    pub missing_attributes: Vec<String>,
+    /// Second factors, in no order of preference.
+    pub factors: Vec<Factor>,
+    /// The secret of an authenticator application, in base32.
+    pub application: Option<Secret>,
     /// Whether the user may sign in and refresh.
     pub standing: Standing,
+}
+
+/// A second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// `SOFTWARE_TOKEN_MFA`.
+    Application,
+    /// `SMS_MFA`.
+    TextMessage,
+    /// `EMAIL_OTP`.
+    Email,
 }
 
 impl User {
@@ -298,6 +342,10 @@ impl User {
             sub: random::uuid(),
             email: format!("{username}@example.com"),
             password: Secret::new(format!("{}aA1!", random::uuid())),
+            is_password_temporary: false,
+            missing_attributes: Vec::new(),
+            factors: Vec::new(),
+            application: None,
             standing: Standing::Enabled,
         }
     }
@@ -313,6 +361,24 @@ impl User {
     #[must_use]
     pub fn with_password(mut self, password: &str) -> Self {
         self.password = Secret::from(password);
+        self
+    }
+
+    /// The same with a password that has to be changed, and these attributes that have to be given.
+    #[must_use]
+    pub fn with_temporary_password(mut self, password: &str, missing: &[&str]) -> Self {
+        self.missing_attributes = missing.iter().map(|&name| name.to_owned()).collect();
+        self.is_password_temporary = true;
+        self.with_password(password)
+    }
+
+    /// The same with one more second factor.
+    #[must_use]
+    pub fn with_factor(mut self, factor: Factor) -> Self {
+        if factor == Factor::Application && self.application.is_none() {
+            self.application = Some(super::totp::new_secret());
+        }
+        self.factors.push(factor);
         self
     }
 }

@@ -8,12 +8,15 @@
 //!
 //! Whether a changed `RefreshTokenValidity` applies to tokens that were issued before is not documented; here it does.
 
+pub(super) mod challenges;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
+use self::challenges::Challenges;
 use super::{
     codes::Codes,
     exception::Exception,
@@ -47,6 +50,8 @@ pub(super) struct Pool {
     /// Keys that sign no more and are still in the key set.
     retired_keys: Vec<Arc<KeySet>>,
     generation: usize,
+    /// Sign-ins that are not finished, and the devices that are remembered.
+    pub(super) challenges: Challenges,
     /// How far AWS's clock is ahead of ours, in milliseconds.
     pub(super) skew_millis: i64,
 }
@@ -99,13 +104,15 @@ pub(super) struct Spend<'a> {
     pub(super) device_key: Option<&'a str>,
 }
 
-/// Whether a new device starts out confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NewDevice {
-    /// Yes: a sign-in by the handle is a finished one.
-    Confirmed,
-    /// The caller is to call `ConfirmDevice`.
-    Unconfirmed,
+/// Which device a sign-in is from, where the pool remembers devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DeviceUsed {
+    /// A new one that is confirmed already: a sign-in by the handle is a finished one.
+    NewAndConfirmed,
+    /// A new one, for which the caller is to call `ConfirmDevice`.
+    New,
+    /// One that has proved itself.
+    Known(Device),
 }
 
 impl Pool {
@@ -124,6 +131,7 @@ impl Pool {
             keys: KeySet::of_generation(0)?,
             retired_keys: Vec::new(),
             generation: 0,
+            challenges: Challenges::default(),
             skew_millis: 0,
         })
     }
@@ -173,17 +181,21 @@ impl Pool {
         username: &str,
         client_id: &str,
         scope: &str,
-        new_device: NewDevice,
+        from: DeviceUsed,
     ) -> Result<Grant, Exception> {
         let client = self.client(client_id)?.clone();
         let user = self.user(username).ok_or_else(no_such_user)?.clone();
         if let Some(refusal) = standing_refusal(user.standing) {
             return Err(refusal);
         }
-        let device = (self.settings.devices == DeviceRule::Remembered).then(|| Device {
-            key: format!("{}_{}", self.region(), random::uuid()),
-            group_key: format!("-{}", random::uuid()),
-            confirmed: new_device == NewDevice::Confirmed,
+        let is_confirmed = from == DeviceUsed::NewAndConfirmed;
+        let device = (self.settings.devices == DeviceRule::Remembered).then(|| match from {
+            DeviceUsed::Known(device) => device,
+            DeviceUsed::NewAndConfirmed | DeviceUsed::New => Device {
+                key: format!("{}_{}", self.region(), random::uuid()),
+                group_key: format!("-{}", random::uuid()),
+                confirmed: is_confirmed,
+            },
         });
         self.sign_ins.push(SignIn {
             client_id: client.id.clone(),
@@ -296,11 +308,12 @@ impl Pool {
     }
 
     /// `ConfirmDevice`, for the sign-in of `origin_jti`.
-    pub(super) fn confirm_device(&mut self, origin_jti: &str, key: &str) -> Result<(), Exception> {
+    pub(super) fn confirm_device(&mut self, origin_jti: &str, key: &str) -> Result<Device, Exception> {
         let devices = self.sign_ins.iter_mut().filter(|sign_in| sign_in.origin_jti == origin_jti);
         let device = devices.filter_map(|sign_in| sign_in.device.as_mut()).find(|device| device.key == key);
-        device.ok_or_else(|| Exception::new("ResourceNotFoundException", "Device does not exist."))?.confirmed = true;
-        Ok(())
+        let device = device.ok_or_else(no_such_device)?;
+        device.confirmed = true;
+        Ok(device.clone())
     }
 
     /// Makes every sign-in of `username` older by `by`, rotation's grace periods included.
@@ -408,6 +421,11 @@ pub(super) fn secret_hash(secret: &str, username: &str, client_id: &str) -> Stri
 /// "Incorrect username or password.", also for an unknown user.
 pub(super) fn no_such_user() -> Exception {
     Exception::not_authorized("Incorrect username or password.")
+}
+
+/// "Device does not exist."
+pub(super) fn no_such_device() -> Exception {
+    Exception::new("ResourceNotFoundException", "Device does not exist.")
 }
 
 /// Why a user may not have tokens.

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod import;
+pub mod password;
 
 use http::Uri;
 
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// What a sign-in brings, whichever way it went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obtained {
     /// The tokens, verified.
     pub grant: Grant,

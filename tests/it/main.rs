@@ -50,6 +50,7 @@ mod restarts_refuse_nobody;
 mod seeds_and_pool_settings;
 mod sessions_live_in_a_keyring;
 mod signs_in_by_browser;
+mod signs_in_with_a_password;
 mod support;
 mod survives_being_killed;
 mod survives_restart;

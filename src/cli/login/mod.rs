@@ -6,6 +6,7 @@
 mod browser;
 mod password;
 mod qr;
+mod terminal;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -16,7 +16,7 @@ use crate::{
         lie::Lie,
         random,
         settings::AppClient,
-        state::{NewDevice, Pool, Proof, Spend},
+        state::{DeviceUsed, Pool, Proof, Spend},
         tokens::{Grant, RotationStep},
         wire::Body,
     },
@@ -93,7 +93,7 @@ fn with_code(pool: &mut Pool, now: UnixTime, client: &AppClient, request: &Value
     if challenge != issued.challenge {
         return Err(invalid());
     }
-    let grant = pool.sign_in(now, &issued.username, &client.id, &issued.scope, NewDevice::Confirmed);
+    let grant = pool.sign_in(now, &issued.username, &client.id, &issued.scope, DeviceUsed::NewAndConfirmed);
     let mut grant = grant.map_err(|exception| invalid().described(&exception.message))?;
     grant.nonce = issued.nonce;
     Ok(grant)

@@ -16,4 +16,5 @@ pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod shell;
 pub(crate) mod stage;
+pub(crate) mod terminal;
 pub(crate) mod wait;
