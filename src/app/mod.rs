@@ -15,7 +15,7 @@ mod seed;
 mod vitals;
 mod workers;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -24,9 +24,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{control::Controls, gate::Names, launch::Launcher, vitals::Health, workers::Workers};
+use self::{
+    control::{Controls, SignIns},
+    gate::Names,
+    launch::Launcher,
+    vitals::Health,
+    workers::Workers,
+};
 use crate::{
-    admin::{self, Admin, Readiness},
+    admin::{self, Admin, Readiness, Site},
     clock::{Now, SharedClock},
     cognito::{AwsCredentials, CognitoIssuer, Transport, egress::Egress},
     config::Config,
@@ -55,6 +61,9 @@ const WARNINGS: usize = 64;
 
 /// Presses on notifications that wait to be obeyed: a person has pressed each of them.
 const ANSWERS: usize = 8;
+
+/// Sign-ins that are asked for and not begun yet: one is enough.
+const SIGN_INS: usize = 1;
 
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +126,8 @@ pub struct App {
     login: String,
     /// The systemd credential, where one was passed.
     seed: Option<Seed>,
+    /// Who begins a sign-in instead of a program of ours.
+    sign_ins: Option<mpsc::Sender<()>>,
     /// What a person should know at every start.
     notices: Vec<String>,
     running: RunningLock,
@@ -168,6 +179,7 @@ impl App {
             commands: mpsc::channel(COMMANDS),
             login,
             seed,
+            sign_ins: None,
             notices,
             bound,
             clock,
@@ -194,6 +206,13 @@ impl App {
         self.commands.0.clone()
     }
 
+    /// Makes a sign-in that is asked for on the status page the caller's: it is told of each, and no program is started.
+    pub fn signs_in_by_itself(&mut self) -> mpsc::Receiver<()> {
+        let (tell, told) = mpsc::channel(SIGN_INS);
+        self.sign_ins = Some(tell);
+        told
+    }
+
     /// Serves until `shutdown`, then lets what is in flight finish, unless there is a `hurry`, and a refresh under way be
     /// stored. To be called in a `LocalRuntime`.
     ///
@@ -214,14 +233,15 @@ impl App {
         let health = Arc::new(Health::new(Arc::clone(&self.metrics)));
         let workers = Workers::start(&mut self, &room, &drain, &health)?;
         let admin = Arc::new(Admin::new(self.current.clone(), readiness(&self.config), health.clone()));
-        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload, Arc::clone(&notifier)));
+        let (sign_in, launcher) = Launcher::new(&self.config);
+        let sign_ins = self.sign_ins.take().map_or_else(|| SignIns::Launched(sign_in.clone()), SignIns::Told);
+        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload, sign_ins, Arc::clone(&notifier)));
         let socket = admin::control::Socket::bind(&socket_path(&self.config))?;
         let service = Arc::new(admin::control::Service::new(
             Arc::clone(&admin),
             controls.clone(),
             rustix::process::geteuid().as_raw(),
         ));
-        let (sign_in, launcher) = Launcher::new(&self.config);
         // Before anybody is told that this serves: until it is listened for, a hangup ends the process.
         let hangups = signal(SignalKind::hangup());
         self.announce();
@@ -232,7 +252,7 @@ impl App {
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let (current, commands) = (self.current.clone(), self.commands.0.clone());
-        let served = serve_admin(&mut self, admin, &drain)?;
+        let served = serve_admin(&mut self, Site::new(admin, controls.clone()), &drain)?;
         let (refresher, held) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
         let launching = tokio::spawn(launcher.run(refreshing.clone()));
@@ -381,7 +401,7 @@ async fn follow_store(store: Arc<dyn TokenStore>, commands: mpsc::Sender<Command
 }
 
 /// Serves the admin pages in the control thread.
-fn serve_admin(app: &mut App, admin: Arc<Admin>, drain: &server::Drain) -> Result<tokio::task::JoinHandle<()>, Error> {
+fn serve_admin(app: &mut App, site: Site, drain: &server::Drain) -> Result<tokio::task::JoinHandle<()>, Error> {
     let mut listeners = Vec::new();
     for endpoint in &mut app.bound.admin {
         let bound = endpoint.listeners(1).map_err(|source| Error::System { what: "a listener", source })?;
@@ -389,7 +409,7 @@ fn serve_admin(app: &mut App, admin: Arc<Admin>, drain: &server::Drain) -> Resul
             listeners.push(listener.start().map_err(|source| Error::System { what: "a listener", source })?);
         }
     }
-    let server = workers::pages(app, admin, drain);
+    let server = workers::pages(app, Rc::new(site), drain);
     Ok(tokio::task::spawn_local(async move {
         server.serve(listeners).await;
     }))

@@ -23,6 +23,7 @@ pub mod output;
 mod reload;
 mod run;
 mod running;
+mod short;
 mod snippet;
 mod status;
 mod token;
@@ -30,7 +31,7 @@ mod unlock;
 mod verdict;
 mod wait;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -263,6 +264,15 @@ impl Global {
         let config = self.config.iter().map(|path| format!("-c {} ", path.display()));
         let profile = self.profile.iter().map(|name| format!("-p {name} "));
         config.chain(profile).collect()
+    }
+
+    /// Whether data on standard output gets colours.
+    fn is_colored(&self) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => output::shows_color(&io::stdout()),
+        }
     }
 
     /// Shows what is wrong with a configuration.

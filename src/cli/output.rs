@@ -60,8 +60,13 @@ pub fn error(styled: bool, title: &str, fix: Option<&str>) {
 
 /// Whether standard error is a terminal that shows colours, and nobody asked for none (<https://no-color.org>).
 pub(super) fn wants_color() -> bool {
+    shows_color(&io::stderr())
+}
+
+/// The same of either output.
+pub(super) fn shows_color(output: &impl IsTerminal) -> bool {
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    output.is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// How wide errors may be.

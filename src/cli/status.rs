@@ -1,6 +1,7 @@
 //! `status`: the session, and how long it lasts.
 
 use std::{
+    env,
     io::{self, IsTerminal},
     thread,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use tokio::runtime;
 
-use super::{Exit, Global, clocks, output, running, verdict};
+use super::{Exit, Global, clocks, output, running, short, verdict};
 use crate::{
     admin::client::{Client, ClientError},
     app,
@@ -34,7 +35,7 @@ pub(super) struct StatusArgs {
     /// Show it as JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Show one line, as for a prompt
+    /// Show one line, as for a prompt or a bar: a mark, what is left of the token, and of the session
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Show it again whenever it changes, until interrupted; on a terminal every second
@@ -75,7 +76,7 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
         return watch(global, args, &config);
     }
     match look(&config) {
-        Ok(report) => show(args, &report),
+        Ok(report) => show(global, args, &report),
         Err(error) => refuse(global.is_styled(), &error),
     }
 }
@@ -126,14 +127,15 @@ fn watch(global: &Global, args: &StatusArgs, config: &Config) -> Exit {
             Ok(report) => report,
             Err(error) => return refuse(global.is_styled(), &error),
         };
-        let timeless = without_countdowns(&report);
-        if redraws || shown.as_ref() != Some(&timeless) {
-            shown = Some(timeless);
-            let text = match written(args, &report) {
-                Ok(text) if redraws => format!("{CLEAR}{text}"),
-                Ok(text) => text,
-                Err(exit) => return exit,
-            };
+        let text = match written(global, args, &report) {
+            Ok(text) => text,
+            Err(exit) => return exit,
+        };
+        // A bar shows the line as it is, and so gets each that differs; elsewhere what only counts down is no news.
+        let news = (report.timeless(), args.format.map(|_| text.clone()));
+        if redraws || shown.as_ref() != Some(&news) {
+            shown = Some(news);
+            let text = if redraws { format!("{CLEAR}{text}") } else { text };
             match output::try_stdout(&text) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -149,19 +151,8 @@ fn watch(global: &Global, args: &StatusArgs, config: &Config) -> Exit {
     }
 }
 
-/// What has to differ for a status to be another one.
-fn without_countdowns(report: &Report) -> Report {
-    let mut timeless = report.clone();
-    for token in [&mut timeless.id_token, &mut timeless.access_token].into_iter().flatten() {
-        // Whether it is over is no countdown.
-        token.expires_in_s = token.expires_in_s.min(1);
-    }
-    timeless.refresh_token.expires_in_s = None;
-    timeless
-}
-
-fn show(args: &StatusArgs, report: &Report) -> Exit {
-    let text = match written(args, report) {
+fn show(global: &Global, args: &StatusArgs, report: &Report) -> Exit {
+    let text = match written(global, args, report) {
         Ok(text) => text,
         Err(exit) => return exit,
     };
@@ -171,8 +162,9 @@ fn show(args: &StatusArgs, report: &Report) -> Exit {
     }
 }
 
-fn written(args: &StatusArgs, report: &Report) -> Result<String, Exit> {
+fn written(global: &Global, args: &StatusArgs, report: &Report) -> Result<String, Exit> {
     let now = SystemClock.now().wall;
+    let mood = short::mood(report);
     match (args.json, args.format) {
         // One document a line, for whoever reads them one by one.
         (true, _) => {
@@ -182,7 +174,14 @@ fn written(args: &StatusArgs, report: &Report) -> Result<String, Exit> {
                 Exit::Other
             })
         }
-        (false, Some(Format::Short)) => Ok(clocks::in_short(report, now) + "\n"),
-        (false, None) => Ok(clocks::describe(report, now)),
+        (false, Some(Format::Short)) => {
+            let line = short::line(report, now, short::Signs::of(|name| env::var(name).ok()));
+            let paint = global.is_colored();
+            Ok(if paint { format!("{}{line}{}\n", mood.color(), clocks::RESET) } else { line + "\n" })
+        }
+        (false, None) => {
+            let text = clocks::describe(report, now);
+            Ok(if global.is_colored() { clocks::painted(&text, mood) } else { text })
+        }
     }
 }

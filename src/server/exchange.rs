@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Denied, Gate, Server, Settings,
+    access::loggable,
     pulse::{Flight, Pulse},
 };
 use crate::{
@@ -48,7 +49,8 @@ where
     pub(super) async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Tracked<B>> {
         let began = Instant::now();
         let flight = Flight::begin(&self.pulse, !request.body().is_end_stream(), began);
-        let access = self.settings.access_log.then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let access =
+            self.settings.access_log.then(|| (request.method().clone(), loggable(request.uri().path()).into_owned()));
         let version = request.version();
         let mut response = self.respond(request).await;
         let is_open_ended = version < Version::HTTP_11 && response.body().size_hint().exact().is_none();
@@ -59,7 +61,6 @@ where
         let took = began.elapsed();
         self.server.figures.responded(response.status(), took);
         if let Some((method, path)) = access {
-            // Without the query, which may hold what is nobody's business.
             tracing::info!(target: "cognito_proxy::access", %method, path, status = response.status().as_u16(), ?took, "request");
         }
         response.map(|body| Tracked { body, _flight: flight })

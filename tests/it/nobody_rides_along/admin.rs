@@ -81,7 +81,7 @@ async fn nothing_is_changed_by_a_page() {
             let got = scene.send_admin(&lines).await;
             assert_eq!(got.status, 403, "{method} {path}");
             let got = scene.send_admin(&format!("{method} {path}\nHost")).await;
-            assert!(matches!(got.status, 404 | 405), "{method} {path}: {}", got.status);
+            assert!(matches!(got.status, 403..=405), "{method} {path}: {}", got.status);
             assert!(!text(&got.body).contains("eyJ"), "{method} {path}");
         }
     }
