@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use zbus::{Connection, MessageStream, OwnedVariant, connection, message};
 
 use super::{
-    process::Process,
+    process::{Process, not_shown},
     proxy::Home,
     wait::{self, bounded},
 };
@@ -21,13 +21,14 @@ const PATH: &str = "/org/freedesktop/Notifications";
 const CONFIGURATION: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*"/><allow own="*"/></policy></busconfig>"#;
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+</policy></busconfig>"#;
 
 /// Whether this machine has a message bus; says so where it has none.
 pub(crate) fn is_there() -> bool {
     let is_there = Command::new("dbus-daemon").arg("--version").output().is_ok();
     if !is_there {
-        println!("not shown: dbus-daemon is missing (Debian: apt-get install dbus-daemon)");
+        not_shown("notifications: dbus-daemon is missing (Debian: apt-get install dbus)");
     }
     is_there
 }
@@ -55,6 +56,43 @@ impl Bus {
         wait::until("the bus", async || connection::Builder::address(&*address(home)).build().await.ok().map(drop))
             .await;
         Self(process)
+    }
+}
+
+/// Somebody else's notification server, dunst, on a screen that nobody looks at; until it is dropped.
+pub(crate) struct Dunst {
+    address: String,
+    /// Ended before the screen is.
+    _server: Process,
+    _screen: Process,
+}
+
+impl Dunst {
+    /// Starts it on the bus of `home`; None, and a word about it, where this machine has none.
+    pub(crate) async fn start(home: &Home) -> Option<Self> {
+        let mut screen = Command::new("Xvfb");
+        screen.args(["-displayfd", "2", "-screen", "0", "640x480x24", "-nolisten", "tcp"]);
+        let screen = Process::spawn("Xvfb", &mut screen);
+        let is_installed = Command::new("dunst").arg("-v").output().is_ok();
+        let Some(mut screen) = screen.filter(|_| is_installed) else {
+            not_shown("a notification in dunst: it or Xvfb is missing (Debian: apt-get install dunst xvfb)");
+            return None;
+        };
+        let display: u32 = screen.error_line("a display", |line| line.trim().parse().ok()).await;
+        let mut command = Command::new("dunst");
+        command.env("DISPLAY", format!(":{display}")).env("DBUS_SESSION_BUS_ADDRESS", address(home));
+        command.env("HOME", home.path("")).env_remove("WAYLAND_DISPLAY");
+        let server = Process::spawn("dunst", &mut command).expect("dunst");
+        let dunst = Self { address: address(home), _server: server, _screen: screen };
+        wait::until("dunst", async || dunst.asked(&["count", "displayed"])).await;
+        Some(dunst)
+    }
+
+    /// What `dunstctl` says; None where dunst does not answer.
+    pub(crate) fn asked(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new("dunstctl");
+        let output = command.args(arguments).env("DBUS_SESSION_BUS_ADDRESS", &self.address).output().expect("dunstctl");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 }
 
