@@ -19,6 +19,7 @@ mod check;
 mod commands;
 mod config_errors;
 mod curl_works;
+mod doctor_finds_it;
 mod emulators;
 mod grpc_works;
 mod http_libraries_work;
