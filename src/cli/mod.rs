@@ -8,6 +8,7 @@ mod clocks;
 mod cognito;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod fields;
 mod import;
@@ -36,9 +37,9 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::{
-    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, init::InitArgs,
-    login::LoginArgs, logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs, status::StatusArgs,
-    token::TokenArgs, wait::WaitArgs,
+    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, doctor::DoctorArgs, import::ImportArgs,
+    init::InitArgs, login::LoginArgs, logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs,
+    status::StatusArgs, token::TokenArgs, wait::WaitArgs,
 };
 use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
 
@@ -111,6 +112,8 @@ enum Command {
     Unlock,
     /// Make the running proxy read its configuration again
     Reload,
+    /// Look for everything that can be wrong, and say how to mend it
+    Doctor(DoctorArgs),
     /// Print what to paste into a client
     Snippet(SnippetArgs),
     /// Print what a shell needs to complete this program's words
@@ -194,6 +197,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             Command::Init(args) => init::run(&global, &args),
             Command::Unlock => unlock::run(&global),
             Command::Reload => reload::run(&global),
+            Command::Doctor(args) => doctor::run(&global, args),
             Command::Snippet(args) => snippet::run(&global, args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(global.is_styled(), &args),

@@ -49,6 +49,13 @@ pub(super) fn to_stderr_unfinished(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
+/// What is being waited for, where a person watches.
+pub(super) fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        to_stderr(&format!("{text} …"));
+    }
+}
+
 /// Says what went wrong and how to mend it, in the form that configuration errors have.
 pub fn error(styled: bool, title: &str, fix: Option<&str>) {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() }.term_width(width());

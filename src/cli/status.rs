@@ -55,7 +55,7 @@ pub(super) enum Format {
 
 /// Why there is no status to show.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Store(#[from] LoadError),
     #[error(transparent)]
@@ -83,19 +83,35 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
 
 /// Says why there is no status to show.
 fn refuse(styled: bool, error: &Error) -> Exit {
-    let (fix, exit) = match error {
-        Error::Running(error) => return running::report_unknown(styled, error),
-        Error::Client(error) => return running::report(styled, error),
-        Error::Store(LoadError::Denied { .. }) => (Some(running::with_sudo()), Exit::Refused),
-        Error::Store(LoadError::Untrusted(_)) => (None, Exit::Refused),
-        Error::Store(LoadError::Keyring(error)) if error.is_passing() => (None, Exit::TryLater),
-        Error::Store(_) | Error::Runtime(_) => (None, Exit::Other),
-    };
-    output::error(styled, &error.to_string(), fix.as_deref());
-    exit
+    output::error(styled, &error.to_string(), error.fix().as_deref());
+    error.exit()
 }
 
-fn look(config: &Config) -> Result<Report, Error> {
+impl Error {
+    /// The code to exit with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Running(error) => running::exit_of_unknown(error),
+            Self::Client(error) => running::exit_of(error),
+            Self::Store(LoadError::Denied { .. } | LoadError::Untrusted(_)) => Exit::Refused,
+            Self::Store(LoadError::Keyring(error)) if error.is_passing() => Exit::TryLater,
+            Self::Store(_) | Self::Runtime(_) => Exit::Other,
+        }
+    }
+
+    /// What mends it, where that can be said.
+    pub(super) fn fix(&self) -> Option<String> {
+        match self {
+            Self::Running(error) => running::fix_of_unknown(error),
+            Self::Client(error) => running::fix_of(error),
+            Self::Store(LoadError::Denied { .. }) => Some(running::with_sudo()),
+            Self::Store(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+/// The status: the running proxy's, or where none runs what the store says. Dials nobody else.
+pub(super) fn look(config: &Config) -> Result<Report, Error> {
     if store::running_pid(config.store.path())?.is_some() {
         let client = Client::new(app::socket_path(config)).within(PATIENCE);
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;

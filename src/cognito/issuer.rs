@@ -22,7 +22,8 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request};
 
 use super::{
-    AwsCredentials, Issuer, RefreshApi, RefreshRequest, Settings, describe,
+    AwsCredentials, Issuer, RefreshApi, RefreshRequest, Settings,
+    describe::{self, AppClient},
     jwks::{KeySet, Keys, NoKeySet},
     sdk::{self, DateWitness, Refused},
     transport::Transport,
@@ -115,10 +116,19 @@ impl CognitoIssuer {
         self.accept(tokens, keys, None).await
     }
 
+    /// How the app client is set up; `None` where there are no AWS credentials to ask with.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or may not be.
+    pub async fn app_client(&self) -> Option<Result<AppClient, Failure>> {
+        let credentials = self.aws_credentials.as_ref()?;
+        describe::app_client(&self.settings, self.transport.clone(), credentials).await.transpose()
+    }
+
     async fn ask_validity(&self) -> Option<Duration> {
         let credentials = self.aws_credentials.as_ref()?;
-        match describe::refresh_validity(&self.settings, self.transport.clone(), credentials).await {
-            Ok(validity) => validity,
+        match describe::app_client(&self.settings, self.transport.clone(), credentials).await {
+            Ok(client) => client?.refresh_validity,
             Err(failure) => {
                 tracing::debug!(%failure, "the pool does not say how long refresh tokens live");
                 None

@@ -37,7 +37,9 @@ use futures_util::future::{BoxFuture, ready};
 use http::Uri;
 
 pub use aws_credentials::AwsCredentials;
+pub use describe::AppClient;
 pub use issuer::{CognitoIssuer, Unverified};
+pub use sdk::http_date;
 pub use transport::Transport;
 pub use verify::{read_claims, verify_stored};
 

@@ -221,7 +221,8 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7, the form that is sent).
-pub(super) fn http_date(value: &str) -> Option<UnixTime> {
+#[must_use]
+pub fn http_date(value: &str) -> Option<UnixTime> {
     let timestamp = DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
     Some(UnixTime::from_secs(timestamp.as_second()))
 }

@@ -23,6 +23,7 @@ mod commands;
 mod config_errors;
 mod curl_works;
 mod demo_shows_both_endings;
+mod doctor_finds_it;
 mod emulators;
 mod floods_harm_nobody_else;
 mod grpc_works;
