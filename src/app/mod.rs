@@ -159,7 +159,7 @@ impl App {
         let bound = listen::bind(&config.listen, owner, passed)?;
         let login = login_command(&config.profile);
         let now = clock.now();
-        let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now);
+        let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now).map_err(|error| error.to_string());
         let first = first_snapshot(&config, &login, stored, now);
         let (publisher, current, nudges) = current::cell(first, config.current, Arc::clone(&clock));
         let guards = Names::of(&bound).guards(&config)?;

@@ -199,6 +199,15 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether it may be otherwise in a moment although nobody changes the record: descriptors were short, a disk or a
+    /// keyring did not answer.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Keyring(_))
+    }
+}
+
 /// Why a record could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
