@@ -123,11 +123,13 @@ async fn what_a_browser_brings_is_injected_into_requests() {
             let path = scene.stage.home.write("client-secret", secret.expose());
             scene.configure(&format!("cognito.client_secret_file = {path:?}"));
         }
-        let login = scene.login(&["--no-browser"]).await;
+        let login = scene.login(&["--no-browser", "-vv"]).await;
         assert_eq!(login.asked("code_challenge_method"), "S256");
         assert_eq!(login.asked("redirect_uri"), scene.redirect_uri);
 
-        let page = scene.agent().signs_in(&login.address).await;
+        let redirect = scene.agent().is_sent_to(&login.address).await;
+        let (_, code) = redirect.split_once("code=").expect("a code");
+        let page = page_of(redirect.clone()).await;
         assert_eq!(page.status, 200);
         assert!(page.text().contains("Signed in as alice") && page.text().contains("Session ends"), "{}", page.text());
         let policy = page.header("content-security-policy").expect("a policy");
@@ -136,6 +138,8 @@ async fn what_a_browser_brings_is_injected_into_requests() {
 
         let done = login.finish().await;
         assert_eq!(done.code(), 0, "{done:?}");
+        let code = code.split('&').next().expect("a code");
+        assert!(!done.stderr.contains(code), "a code in the log: {}", done.stderr);
         assert!(done.stdout.contains("alice (") && done.stdout.contains("session ends"), "{}", done.stdout);
         for address in addresses(&scene.redirect_uri) {
             assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens after a sign-in");
