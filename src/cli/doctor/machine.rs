@@ -82,7 +82,9 @@ fn session(config: &Config) -> Vec<Finding> {
     };
     let now = SystemClock.now().wall;
     let exit = verdict::of(&report, None);
-    let short = clocks::in_short(&report, now);
+    let clocks = clocks::in_brief(&report, now);
+    let said = clocks.iter().map(|(name, said)| format!("{}: {said}", name.to_lowercase()));
+    let short = [report.state.as_str().replace('_', " ")].into_iter().chain(said).collect::<Vec<_>>().join(", ");
     let mut all = vec![match exit {
         Exit::Ok => Finding::sound("session", short),
         exit => {
