@@ -174,12 +174,9 @@ fn streams_that_are_closed_or_full_make_no_panic() {
 }
 
 #[test]
-fn usage_errors_are_2_and_login_says_what_to_do_instead() {
+fn usage_errors_are_2() {
     let home = Home::new();
     assert_eq!(home.run(&["chekc"]).status.code(), Some(2));
     assert_eq!(home.run(&["check", "--log-level", "loud"]).status.code(), Some(2));
     assert_eq!(home.run(&[]).status.code(), Some(2));
-    let output = home.run(&["login", "--no-browser"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cognito-proxy import"));
 }
