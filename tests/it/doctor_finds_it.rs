@@ -56,7 +56,7 @@ async fn without_a_session_it_says_how_to_begin_one() {
 async fn what_cannot_be_reached_is_named_and_it_ends_in_time() {
     let stage = Stage::new().await;
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let toml = stage.toml("").replace(&stage.upstream.url().to_string(), &format!("http://{nobody}"));
+    let toml = stage.toml("").replace(&stage.upstream.url(), &format!("http://{nobody}"));
     stage.home.configure(&toml);
     stage.signed_in().await;
     let found = stage.home.run(&["doctor", "--json"]).await;
@@ -68,7 +68,7 @@ async fn what_cannot_be_reached_is_named_and_it_ends_in_time() {
     // One that accepts and never says anything.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("bound");
-    stage.home.configure(&stage.toml("").replace(&stage.upstream.url().to_string(), &format!("http://{address}")));
+    stage.home.configure(&stage.toml("").replace(&stage.upstream.url(), &format!("http://{address}")));
     let began = Instant::now();
     let found = stage.home.run(&["doctor"]).await;
     assert_eq!(found.code(), 69, "{found:?}");
