@@ -55,6 +55,18 @@ impl Stream {
         }
     }
 
+    /// Whether there is nothing to read, no end and no error either. Looks without asking to be woken, and reads a byte
+    /// where there is one.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let mut byte = [0; 1];
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether the other end has closed its half, or is gone, even where bytes that it sent are still unread.
     #[must_use]
     pub fn is_read_closed(&self) -> bool {

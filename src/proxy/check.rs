@@ -73,7 +73,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whether `Transfer-Encoding` is exactly `chunked`.
-pub(super) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+fn is_chunked_alone(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()

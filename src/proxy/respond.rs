@@ -2,21 +2,14 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, SET_COOKIE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LOCATION, LOCATION, SET_COOKIE, UPGRADE},
 };
 
-use super::{Cookies, check, hop, inject::Hop, plan::Rule, route};
+use super::{Cookies, hop, inject::Hop, plan::Rule, route};
 use crate::session::snapshot::Snapshot;
 
 /// `warn.response_header`.
 const SESSION: HeaderName = HeaderName::from_static("cognito-proxy-session");
-
-/// Whether a response of HTTP/1 says how long it is in two ways, or in a coding that we do not undo: neither can be
-/// passed on truthfully (RFC 9112 §6.3).
-pub(super) fn is_ambiguous(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING)
-        && (headers.contains_key(CONTENT_LENGTH) || !check::is_chunked_alone(headers))
-}
 
 /// Makes the upstream's header the client's.
 pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {

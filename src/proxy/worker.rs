@@ -11,6 +11,7 @@ use super::{
     connect::Wanted,
     failure::Failure,
     forward::{self, Answer, Patience},
+    h1,
     inject::{self, Hop, Prepared},
     plan::Rule,
     pool::Pool,
@@ -149,7 +150,9 @@ impl Proxy {
             answer
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
-        respond(answer, lane, &hop, is_grpc, told.as_deref()).await
+        // The next response's head is read into what this request's leaves.
+        h1::recycle(head.headers);
+        respond(answer, lane, &hop, is_grpc, told.as_deref())
     }
 
     /// Waits until there is a token, and puts it in.
@@ -257,16 +260,13 @@ impl Lane {
 }
 
 /// The upstream's answer, as the client's.
-async fn respond(
+fn respond(
     (response, lease): Answer,
     lane: &Lane,
     hop: &Hop,
     is_grpc: bool,
     told: Option<&Snapshot>,
 ) -> Result<Response<Body>, Stop> {
-    if response.version() < Version::HTTP_2 && respond::is_ambiguous(response.headers()) {
-        return Err(Failure::Malformed(None).into());
-    }
     let mut response = if forward::is_switching(&response) {
         let mut response = response;
         let protocol = response.headers().get(http::header::UPGRADE).cloned();
@@ -274,7 +274,7 @@ async fn respond(
         if let Some(protocol) = protocol {
             response.headers_mut().insert(http::header::UPGRADE, protocol);
         }
-        upgrade::switch(response, lease, hop.upgrade.as_ref()).await?
+        upgrade::switch(response.into_parts().0, lease, hop.upgrade.as_ref())?
     } else {
         let (mut head, body) = response.into_parts();
         respond::headers(&mut head.headers, &lane.rule, hop);
