@@ -54,8 +54,12 @@ pub(super) async fn send(
     let has_no_body = patience.progress.is_none() && http_body::Body::is_end_stream(&body);
     let is_repeatable = has_no_body && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
     let mut lease = match wanted {
-        Wanted::Any => pool.lease().await?,
-        Wanted::H1 => pool.fresh(wanted).await?,
+        Wanted::Any => match pool.lease() {
+            Some(lease) => lease,
+            // Boxed, as everything here that few requests need: each would carry the room for it.
+            None => Box::pin(pool.fresh(wanted)).await?,
+        },
+        Wanted::H1 => Box::pin(pool.fresh(wanted)).await?,
     };
     let mut may_be_stale = lease.is_reused();
     let mut unprocessed = 0;
@@ -74,7 +78,7 @@ pub(super) async fn send(
             _ if !lost.failure.is_lost() => return Err(lost.failure),
             Some(unsent) if may_be_stale || is_unprocessed => unsent,
             None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable)) => RequestBody::empty(),
-            None if is_unprocessed => match patience.again().await {
+            None if is_unprocessed => match Box::pin(patience.again()).await {
                 Some(body) => body,
                 None => return Err(lost.failure),
             },
@@ -86,7 +90,7 @@ pub(super) async fn send(
             may_be_stale = false;
         }
         tracing::debug!(error = %lost.failure, "the connection takes no request any more; once more on another");
-        lease = pool.fresh(wanted).await?;
+        lease = Box::pin(pool.fresh(wanted)).await?;
     }
 }
 

@@ -8,7 +8,7 @@ use http::{
     request::Parts,
 };
 
-use super::{Format, hop, plan::Rule, route};
+use super::{Format, check::Rare, hop, plan::Rule, route};
 use crate::{
     listen::{Connection, Peer},
     reply::{Code, Refusal},
@@ -26,12 +26,25 @@ pub(super) struct Hop {
     pub(super) wants_trailers: bool,
     /// The protocol that it would switch to.
     pub(super) upgrade: Option<HeaderValue>,
-    /// What the client calls us: `http://` and its Host.
-    pub(super) local_origin: Option<String>,
+    /// What the client calls us.
+    host: Option<HeaderValue>,
+}
+
+impl Hop {
+    /// The origin that the client knows us by: `http://` and its Host.
+    pub(super) fn local_origin(&self) -> Option<String> {
+        local_origin(self.host.as_ref()?)
+    }
 }
 
 /// Turns a client's head into the upstream's, without the token.
-pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, via: &HeaderValue) -> Result<Hop, Refusal> {
+pub(super) fn head(
+    head: &mut Parts,
+    rare: Rare,
+    rule: &Rule,
+    connection: &Connection,
+    via: &HeaderValue,
+) -> Result<Hop, Refusal> {
     let injected = rule.route.inject.as_ref().map(|inject| &inject.header);
     let host = host(head);
     let removed = hop::strip_request(&mut head.headers, injected);
@@ -41,15 +54,19 @@ pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, via: 
     head.uri = route::target(rule, &head.uri)
         .ok_or_else(|| Refusal::new(Code::BadRequest, "the request target is too long", "shorten it"))?;
     // hyper answers the client's `100-continue` itself, when the body is first asked for.
-    head.headers.remove(EXPECT);
-    let local_origin = host.as_ref().and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
+    if rare.expect {
+        head.headers.remove(EXPECT);
+    }
     let upstream = &rule.target.settings;
     let sent_host = match &host {
         Some(host) if upstream.preserve_host => host.clone(),
         _ => rule.target.authority.clone(),
     };
-    if let (false, Some(local)) = (upstream.preserve_host, &local_origin) {
-        rewrite_origin(&mut head.headers, rule, local);
+    if (rare.origin || rare.referer)
+        && !upstream.preserve_host
+        && let Some(local) = host.as_ref().and_then(local_origin)
+    {
+        rewrite_origin(&mut head.headers, rule, &local);
     }
     head.headers.insert(HOST, sent_host);
     head.headers.append(VIA, via.clone());
@@ -62,7 +79,11 @@ pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, via: 
         join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
-    Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, local_origin })
+    Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, host })
+}
+
+fn local_origin(host: &HeaderValue) -> Option<String> {
+    Some(format!("http://{}", host.to_str().ok()?))
 }
 
 /// What the client called us: the target's authority (HTTP/2, absolute-form), else `Host`.

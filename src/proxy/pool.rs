@@ -105,16 +105,12 @@ impl Pool {
         })
     }
 
-    /// A connection: an idle one that is alive, else a new one, else the next that comes free within
-    /// `connect_timeout`.
-    pub(super) async fn lease(self: &Rc<Self>) -> Result<Lease, Failure> {
-        if let Some(lease) = self.stream().or_else(|| self.reuse()) {
-            return Ok(lease);
-        }
-        self.fresh(Wanted::Any).await
+    /// A connection that is open and has room: one more stream of it, or an idle one that is alive.
+    pub(super) fn lease(self: &Rc<Self>) -> Option<Lease> {
+        self.stream().or_else(|| self.reuse())
     }
 
-    /// A connection that has carried nothing yet, or has just come free.
+    /// A connection that has carried nothing yet, or the next that comes free within `connect_timeout`.
     pub(super) async fn fresh(self: &Rc<Self>, wanted: Wanted) -> Result<Lease, Failure> {
         // Dropped at the end, whatever that is: the next one then finds the new connection, or tries its own luck.
         let _turn = if self.is_h2.get() && wanted == Wanted::Any {

@@ -13,20 +13,24 @@ const SESSION: HeaderName = HeaderName::from_static("cognito-proxy-session");
 
 /// Makes the upstream's header the client's.
 pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
-    hop::strip_response(headers);
+    let found = hop::strip_response(headers);
     let upstream = &rule.target.settings;
-    if upstream.rewrite_location
-        && let Some(local) = &hop.local_origin
+    if found.location
+        && upstream.rewrite_location
+        && let Some(local) = hop.local_origin()
     {
         for name in [LOCATION, CONTENT_LOCATION] {
-            if let Some(value) = headers.get(&name).and_then(|value| location(value, rule, local)) {
+            if let Some(value) = headers.get(&name).and_then(|value| location(value, rule, &local)) {
                 headers.insert(name, value);
             }
         }
     }
+    if !found.cookies {
+        return;
+    }
     match upstream.cookies {
         Cookies::Drop => drop(headers.remove(SET_COOKIE)),
-        Cookies::Rewrite if headers.contains_key(SET_COOKIE) => {
+        Cookies::Rewrite => {
             let cookies: Vec<HeaderValue> = headers
                 .get_all(SET_COOKIE)
                 .iter()
@@ -37,7 +41,7 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        Cookies::Pass | Cookies::Rewrite => {}
+        Cookies::Pass => {}
     }
 }
 

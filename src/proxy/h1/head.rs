@@ -82,7 +82,7 @@ fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
 /// A line may end in a bare line feed (RFC 9112 §2.2 lets a recipient take it for one); it is not passed on.
 pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
     let mut at = searched.saturating_sub(2);
-    while let Some(found) = bytes.get(at..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr::memchr(b'\n', bytes.get(at..)?) {
         at += found + 1;
         match bytes.get(at..) {
             Some([b'\n', ..]) => return Some(at + 1),
@@ -109,22 +109,31 @@ pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Res
     };
     let status = StatusCode::from_u16(code).map_err(|_| Malformed::Head(httparse::Error::Status))?;
     fields.reserve(response.headers.len() + 2);
+    let (mut is_coded, mut is_measured, mut keeps_alive) = (false, false, response.version == Some(1));
+    let mut closes = false;
     for header in response.headers.iter() {
         let name =
             HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value))
             .map_err(|_| Malformed::Head(httparse::Error::HeaderValue))?;
+        is_coded |= name == TRANSFER_ENCODING;
+        is_measured |= name == CONTENT_LENGTH;
+        if name == CONNECTION {
+            // `close` on any line is the last word (RFC 9112 §9.3).
+            closes |= lists(&value, b"close");
+            keeps_alive |= lists(&value, b"keep-alive");
+        }
         fields.append(name, value);
     }
-    let body = body(&mut fields, status, method, minor)?;
-    let keeps_alive = keeps_alive(&fields, minor) && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
+    let is_chunked = is_coded && is_chunked(&fields, minor)?;
+    let length = if is_measured { length(&mut fields)? } else { None };
+    let body = body(is_chunked, length, status, method)?;
+    let keeps_alive = keeps_alive && !closes && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
     Ok(Head { status, fields, body, keeps_alive })
 }
 
 /// How the body is framed (RFC 9112 §6.3).
-fn body(fields: &mut HeaderMap, status: StatusCode, method: &Method, minor: u8) -> Result<Body, Malformed> {
-    let is_chunked = is_chunked(fields, minor)?;
-    let length = length(fields)?;
+fn body(is_chunked: bool, length: Option<u64>, status: StatusCode, method: &Method) -> Result<Body, Malformed> {
     // What states its length twice, in two ways, is how one response is made to be taken for two.
     if is_chunked && length.is_some() {
         return Err(Malformed::TwoFramings);
@@ -181,18 +190,9 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether the server goes on afterwards (RFC 9112 §9.3). `close` on any line is the last word.
-fn keeps_alive(fields: &HeaderMap, minor: u8) -> bool {
-    let mut keeps = minor == 1;
-    for value in fields.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    keeps
+/// Whether a list has a member of this name.
+fn lists(value: &HeaderValue, name: &[u8]) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
