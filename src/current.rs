@@ -4,6 +4,7 @@
 //! checks the clock. A reader can say two things back: that somebody waits, and that the upstream said 401.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,12 +20,16 @@ use crate::{
     reply::{Code, Refusal},
     session::{
         TokenKind,
-        snapshot::{Decision, Gate, Snapshot},
+        happening::{self, Happening, What},
+        snapshot::{Decision, Gate, IdleClock, Snapshot},
     },
 };
 
 /// A hint that is lost because this many are unread was said already.
 const NUDGES: usize = 64;
+
+/// So much of what happened is kept for the status page: a few days of refreshes, or a bad hour.
+const LATELY: usize = 50;
 
 /// How long requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +63,11 @@ pub enum Nudge {
 struct Cell {
     snapshot: ArcSwap<Snapshot>,
     version: watch::Sender<u64>,
+    /// What happened, the latest first. Written by the publisher alone.
+    lately: ArcSwap<VecDeque<Happening>>,
     settings: ArcSwap<Settings>,
     stopping: AtomicBool,
-    held: AtomicU64,
+    held: watch::Sender<u64>,
     accepted: AtomicU64,
     /// Milliseconds since boot of the last request.
     used: AtomicU64,
@@ -88,15 +95,17 @@ pub fn cell(
     clock: SharedClock,
 ) -> (Publisher, CurrentToken, mpsc::Receiver<Nudge>) {
     let (nudges, heard) = mpsc::channel(NUDGES);
-    let began = millis(clock.now());
+    let now = clock.now();
+    let started = Happening { at: now.wall, what: What::Started(first.facts.state) };
     let cell = Arc::new(Cell {
         snapshot: ArcSwap::from_pointee(first),
         version: watch::Sender::new(0),
+        lately: ArcSwap::from_pointee(VecDeque::from([started])),
         settings: ArcSwap::from_pointee(settings),
         stopping: AtomicBool::new(false),
-        held: AtomicU64::new(0),
+        held: watch::Sender::new(0),
         accepted: AtomicU64::new(0),
-        used: AtomicU64::new(began),
+        used: AtomicU64::new(millis(now)),
         clock,
     });
     (Publisher { cell: Arc::clone(&cell) }, CurrentToken { cell, nudges }, heard)
@@ -105,11 +114,25 @@ pub fn cell(
 impl Publisher {
     /// Replaces the snapshot and wakes whoever waits; an equal one changes nothing.
     pub fn publish(&self, snapshot: Snapshot) {
-        if **self.cell.snapshot.load() == snapshot {
+        let old = self.cell.snapshot.load();
+        if **old == snapshot {
             return;
         }
+        self.note(happening::between(&old, &snapshot, self.cell.clock.now()));
         self.cell.snapshot.store(Arc::new(snapshot));
         self.cell.version.send_modify(|version| *version += 1);
+    }
+
+    fn note(&self, happened: Vec<Happening>) {
+        if happened.is_empty() {
+            return;
+        }
+        let mut lately = VecDeque::clone(&self.cell.lately.load());
+        for happening in happened {
+            lately.push_front(happening);
+        }
+        lately.truncate(LATELY);
+        self.cell.lately.store(Arc::new(lately));
     }
 
     /// Replaces how long requests wait, at a reload.
@@ -136,7 +159,20 @@ impl CurrentToken {
     /// How many requests wait for a sign-in.
     #[must_use]
     pub fn held(&self) -> u64 {
-        self.cell.held.load(Ordering::Relaxed)
+        *self.cell.held.borrow()
+    }
+
+    /// What happened since the start, the latest first; the oldest is forgotten.
+    #[must_use]
+    pub fn lately(&self) -> Arc<VecDeque<Happening>> {
+        self.cell.lately.load_full()
+    }
+
+    /// How far the idle lock is, unless a request comes. `None` without such a lock, or where it is closed.
+    #[must_use]
+    pub fn idle_clock(&self) -> Option<IdleClock> {
+        let used = Duration::from_millis(self.cell.used.load(Ordering::Relaxed));
+        Some(self.snapshot().idle?.clock(used, self.now()))
     }
 
     /// Both clocks, as the session is reckoned by.
@@ -149,6 +185,12 @@ impl CurrentToken {
     pub fn stop(&self) {
         self.cell.stopping.store(true, Ordering::Release);
         self.cell.version.send_modify(|version| *version += 1);
+    }
+
+    /// The number of requests that wait for a sign-in, as it changes.
+    #[must_use]
+    pub fn subscribe_held(&self) -> watch::Receiver<u64> {
+        self.cell.held.subscribe()
     }
 
     /// Changes, for whoever shows them (`/events`).
@@ -317,18 +359,22 @@ fn stopping() -> Refusal {
 }
 
 /// A place among the held requests, given back when it is dropped.
-struct Held<'a>(&'a AtomicU64);
+struct Held<'a>(&'a watch::Sender<u64>);
 
 impl<'a> Held<'a> {
-    fn enter(held: &'a AtomicU64, max: u64) -> Option<Self> {
-        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1)).ok()?;
-        Some(Self(held))
+    fn enter(held: &'a watch::Sender<u64>, max: u64) -> Option<Self> {
+        let entered = held.send_if_modified(|count| {
+            let has_room = *count < max;
+            *count += u64::from(has_room);
+            has_room
+        });
+        entered.then(|| Self(held))
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

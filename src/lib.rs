@@ -20,7 +20,7 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 0 | [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] [`watch`] |
+//! | 0 | [`child`] [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] [`watch`] |
 //! | 1 | [`session`] |
 //! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] [`metrics`] |
 //! | 3 | [`refresher`] [`warn`] [`proxy`] [`server`] [`admin`] [`signin`] [`devpool`] |
@@ -30,6 +30,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod cognito;

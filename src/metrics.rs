@@ -316,6 +316,7 @@ mod tests {
         Facts {
             state: crate::session::status::StateName::SignedOut,
             identity: None,
+            signed_in_at: None,
             id_token: None,
             access_token: None,
             refresh_token: Expiry { at: None, basis: crate::session::Basis::Unknown },

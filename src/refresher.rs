@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::attempt::LOCK_WAIT;
 use self::{
     attempt::{Attempt, Attempted, InFlight, Outcome},
-    custody::Custody,
+    custody::{Custody, Unloaded},
     network::Watch,
 };
 pub use self::{
@@ -45,6 +45,12 @@ const LAST_WRITES: Duration = Duration::from_secs(10);
 
 /// Between those: a disk that is being cleared has room at any moment.
 const LAST_WRITES_PAUSE: Duration = Duration::from_millis(500);
+
+/// Between looks at a store that could not be read at the start: this, doubled each time, to [`LOADS_PAUSE_CAP`].
+const LOADS_PAUSE: Duration = Duration::from_secs(1);
+
+/// A wake-up a minute is all that an idle proxy may cost.
+const LOADS_PAUSE_CAP: Duration = Duration::from_secs(60);
 
 /// What others ask of the refresher.
 pub enum Command {
@@ -109,7 +115,16 @@ pub struct Refresher {
     network: Option<Watch>,
     /// When the machine wants to look at the clock again.
     wake: Deadline,
+    /// When the store is read again that could not be read, while there is no session.
+    load_again: Option<LoadAgain>,
     course: Course,
+}
+
+/// When on the clock since boot, and how long after the last time that is.
+#[derive(Clone, Copy, Debug)]
+struct LoadAgain {
+    at: Duration,
+    pause: Duration,
 }
 
 /// Whether refreshes may be begun.
@@ -171,18 +186,18 @@ impl Refresher {
             asking: None,
             network: None,
             wake: Deadline { wall: now.wall, boot: now.boot },
+            load_again: None,
             course: Course::Serving,
         }
     }
 
     /// Loads the stored session and looks after it until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let loaded = self.custody.start().await;
-        self.happen(Event::Loaded(loaded)).await;
+        self.load(LOADS_PAUSE).await;
         self.ask_pool();
         while !shutdown.is_cancelled() {
             self.listen_to_the_network();
-            let rest = self.wake.remaining(self.custody.clock.now());
+            let rest = self.rest();
             tokio::select! {
                 biased;
                 attempted = ended(&mut self.attempt) => self.attempted(attempted).await,
@@ -222,7 +237,37 @@ impl Refresher {
         }
     }
 
+    /// How long nothing is to be done by the clock.
+    fn rest(&self) -> Duration {
+        let now = self.custody.clock.now();
+        let rest = self.wake.remaining(now);
+        self.load_again.map_or(rest, |again| rest.min(again.at.saturating_sub(now.boot)))
+    }
+
+    /// Reads the store as at the start, and again after `pause` where that may bring more.
+    async fn load(&mut self, pause: Duration) {
+        let (is_first, at) = (self.load_again.is_none(), self.custody.clock.now().boot + pause);
+        match self.custody.start().await {
+            Ok(stored) => {
+                self.load_again = None;
+                self.happen(Event::Loaded(Ok(stored))).await;
+            }
+            Err(Unloaded { error, is_passing }) => {
+                self.load_again = is_passing.then_some(LoadAgain { at, pause });
+                // Said once: what is said about each attempt of many would bury it.
+                if is_first {
+                    self.happen(Event::Loaded(Err(error))).await;
+                }
+            }
+        }
+    }
+
     async fn tick(&mut self) {
+        if let Some(LoadAgain { at, pause }) = self.load_again
+            && self.custody.clock.now().boot >= at
+        {
+            self.load((pause * 2).min(LOADS_PAUSE_CAP)).await;
+        }
         self.happen(Event::Used(self.publisher.last_used())).await;
         self.happen(Event::Tick).await;
     }
@@ -262,7 +307,8 @@ impl Refresher {
             Command::Reconfigure { settings, current, issuer } => {
                 self.custody.issuer = issuer;
                 self.publisher.reconfigure(current);
-                self.happen(Event::Reconfigured(settings)).await;
+                let stored = if self.state.wants_stored(&settings) { self.custody.load().await } else { None };
+                self.happen(Event::Reconfigured { settings, stored }).await;
                 self.ask_pool();
             }
             Command::Renew { done } => {
@@ -299,6 +345,9 @@ impl Refresher {
             let before = self.state.clone();
             let (state, actions) = before.clone().step(now, event.clone());
             self.state = state;
+            if self.state.session().is_some() || matches!(event, Event::Cleared) {
+                self.load_again = None;
+            }
             journal::record(&self.metrics, &before, &event, &self.state, now);
             for action in actions {
                 match action {

@@ -28,7 +28,25 @@ pub struct WatchError {
 #[derive(Debug)]
 pub struct Changes {
     _watcher: RecommendedWatcher,
+    hint: Hint,
     hints: mpsc::Receiver<()>,
+}
+
+/// Tells whoever listens to [`Changes`] that something changed, for a reason of one's own.
+#[derive(Clone, Debug)]
+pub struct Hint(mpsc::Sender<()>);
+
+impl Hint {
+    /// Gives it. Where one is unread, that one says it all.
+    pub fn give(&self) {
+        // Full: a hint is unread. Closed: nobody listens any more.
+        let _unread = self.0.try_send(());
+    }
+
+    /// Completes when nobody listens any more.
+    pub async fn unwanted(&self) {
+        self.0.closed().await;
+    }
 }
 
 impl Changes {
@@ -39,6 +57,8 @@ impl Changes {
         let name = file.file_name().map(ToOwned::to_owned);
         // One unread hint says all that ten would.
         let (hint, hints) = mpsc::channel(1);
+        let hint = Hint(hint);
+        let given = hint.clone();
         let told = move |event: notify::Result<Event>| {
             let concerns = match &event {
                 Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
@@ -49,13 +69,18 @@ impl Changes {
                 Err(_) => true,
             };
             if concerns {
-                // Full: a hint is unread. Closed: nobody listens any more.
-                let _unread = hint.try_send(());
+                given.give();
             }
         };
         let mut watcher = notify::recommended_watcher(told).map_err(failed)?;
         watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
-        Ok(Self { _watcher: watcher, hints })
+        Ok(Self { _watcher: watcher, hint, hints })
+    }
+
+    /// Another giver of hints.
+    #[must_use]
+    pub fn hint(&self) -> Hint {
+        self.hint.clone()
     }
 
     /// Completes when the file may have changed since the last time; several changes may be told as one. `None` when

@@ -9,8 +9,8 @@ use http::{
 };
 use serde::Serialize;
 
-use super::wire::Problem;
-use crate::reply::{self, Body, Form, PROXY_STATUS, Refusal};
+use super::{Body, wire::Problem};
+use crate::reply::{self, Code, Form, PROXY_STATUS, Refusal};
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -30,6 +30,23 @@ pub(super) fn respond(status: StatusCode, content_type: &'static str, body: impl
 
 pub(super) fn text(body: &'static str) -> Response<Bytes> {
     respond(StatusCode::OK, "text/plain; charset=utf-8", body)
+}
+
+/// Server-sent events (WHATWG HTML §9.2).
+pub(super) fn events(body: Body) -> Response<Body> {
+    respond(StatusCode::OK, "text/event-stream", Bytes::new()).map(|_| body)
+}
+
+/// Too many listen already.
+pub(super) fn overheard(listeners: usize) -> Response<Bytes> {
+    let mut response = problem(&Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded.as_str(),
+        &format!("{listeners} others listen already"),
+        "close a page that shows the status, or ask for /status.json",
+    ));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    response
 }
 
 pub(super) fn metrics(document: String) -> Response<Bytes> {
@@ -70,7 +87,7 @@ pub(super) fn not_found(path: &str) -> Response<Bytes> {
         StatusCode::NOT_FOUND,
         "not_found",
         &format!("there is no {path} here"),
-        "ask for /status, /status.json, /metrics, /livez or /readyz; requests to the upstream go to the proxy's address",
+        "ask for /status, /status.json, /events, /metrics, /livez or /readyz; requests to the upstream go to the proxy's address",
     ))
 }
 
@@ -86,7 +103,7 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
-    reply::respond(refusal, Form::Problem).map(Body::into_bytes)
+    reply::respond(refusal, Form::Problem).map(reply::Body::into_bytes)
 }
 
 pub(super) fn problem(problem: &Problem) -> Response<Bytes> {

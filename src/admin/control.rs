@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header}
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::{
-    Admin, IssuedToken, Problem, Reloaded, answer,
+    Admin, Body, IssuedToken, Problem, Reloaded, answer,
     wire::{TokenReply, TokenRequest},
 };
 use crate::{
@@ -44,6 +44,10 @@ const FOREIGN: [HeaderName; 6] = [
 pub trait Control: Send + Sync + fmt::Debug {
     /// A token of `kind` with at least `min_ttl` left (`None`: `inject.min_ttl`), after one refresh at most.
     fn token(&self, kind: TokenKind, min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>>;
+
+    /// Begins a sign-in for the person in front of this machine: a browser, as `login` opens it. Done once that has
+    /// begun; the sign-in itself comes by [`Control::adopt`].
+    fn sign_in(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Opens the idle lock. Nothing to open is fine.
     fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>>;
@@ -80,8 +84,19 @@ pub enum Fault {
 
 impl Fault {
     fn respond(&self) -> Response<Bytes> {
+        match self {
+            Self::Refused(refusal) => answer::refused(refusal),
+            fault => answer::problem(&fault.problem()),
+        }
+    }
+
+    /// The same as a document.
+    pub(super) fn problem(&self) -> Problem {
         let (status, code, fix) = match self {
-            Self::Refused(refusal) => return answer::refused(refusal),
+            Self::Refused(refusal) => {
+                let status = refusal.code.status();
+                return Problem::new(status, refusal.code.as_str(), &refusal.detail, &refusal.fix);
+            }
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, Code::BadRequest.as_str(), "send a session's record"),
             Self::OtherSession(_) => (StatusCode::CONFLICT, "other_session", "use -p NAME, or logout first"),
             Self::Store(_) => (StatusCode::INSUFFICIENT_STORAGE, "store_failed", "see the detail, then try again"),
@@ -89,7 +104,7 @@ impl Fault {
                 (StatusCode::UNPROCESSABLE_ENTITY, "configuration", "mend the configuration, then reload again")
             }
         };
-        answer::problem(&Problem::new(status, code, &self.to_string(), fix))
+        Problem::new(status, code, &self.to_string(), fix)
     }
 }
 
@@ -109,14 +124,14 @@ impl Service {
     }
 
     /// Answers one request of a process of `peer`, or of one whose user is not known.
-    pub async fn answer<B>(&self, peer: Option<u32>, request: Request<B>) -> Response<Bytes>
+    pub async fn answer<B>(&self, peer: Option<u32>, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
         if let Err(refusal) = self.admit(peer, &head.headers) {
-            return answer::refused(&refusal);
+            return answer::refused(&refusal).map(Body::from);
         }
         let done = match (head.uri.path(), &head.method) {
             ("/token", &Method::POST) => self.token(body).await,
@@ -128,9 +143,9 @@ impl Service {
             ("/session", &Method::DELETE) => self.control.clear().await.map(|()| answer::no_content()),
             ("/token" | "/unlock" | "/reload", _) => Ok(answer::method_not_allowed("POST")),
             ("/session", _) => Ok(answer::method_not_allowed("POST, DELETE")),
-            _ => Ok(self.admin.answer(&head)),
+            _ => return self.admin.answer(&head),
         };
-        done.unwrap_or_else(|fault| fault.respond())
+        done.unwrap_or_else(|fault| fault.respond()).map(Body::from)
     }
 
     fn admit(&self, peer: Option<u32>, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -171,7 +186,7 @@ impl Service {
 }
 
 /// The whole of a body as text. Its content is in no error: it may be a session.
-async fn read<B>(body: B) -> Result<Secret, Fault>
+pub(super) async fn read<B>(body: B) -> Result<Secret, Fault>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -2,16 +2,21 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use super::{Admin, Readiness, Vitals};
+use futures_util::future::BoxFuture;
+
+use super::{
+    Admin, IssuedToken, Readiness, Reloaded, Vitals,
+    control::{Control, Fault},
+};
 use crate::{
     clock::{Clock as _, ManualClock, UnixTime},
-    current::{self, Publisher},
+    current::{self, CurrentToken, Publisher},
     secret::Secret,
     session::{
         TokenKind,
@@ -46,6 +51,7 @@ impl Vitals for Switches {
 
 pub(super) struct Fixture {
     pub(super) admin: Arc<Admin>,
+    pub(super) current: CurrentToken,
     pub(super) publisher: Publisher,
     pub(super) clock: ManualClock,
     pub(super) switches: Arc<Switches>,
@@ -66,11 +72,19 @@ pub(super) fn signed_out() -> Fixture {
     let (publisher, token, _) = current::cell(first, settings, Arc::new(clock.clone()));
     let switches = Arc::new(Switches { alive: AtomicBool::new(true), stopping: AtomicBool::new(false) });
     let readiness = Readiness { kinds: vec![TokenKind::Id], on_demand: false };
-    let admin = Arc::new(Admin::new(token, readiness, Arc::<Switches>::clone(&switches)));
-    Fixture { admin, publisher, clock, switches }
+    let admin = Arc::new(Admin::new(token.clone(), readiness, Arc::<Switches>::clone(&switches)));
+    Fixture { admin, current: token, publisher, clock, switches }
 }
 
 impl Fixture {
+    /// Publishes a session with this change to it.
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.sign_in();
+        let mut snapshot = Snapshot::clone(&self.current.snapshot());
+        change(&mut snapshot);
+        self.publisher.publish(snapshot);
+    }
+
     /// Publishes an ID token that is good for an hour.
     pub(super) fn sign_in(&self) {
         let now = self.clock.now();
@@ -83,6 +97,8 @@ impl Fixture {
             user_pool_id: "eu-west-1_Example".into(),
             client_id: "client".into(),
         });
+        facts.signed_in_at = Some(now.wall);
+        facts.usable_until = Some(end);
         facts.id_token = Some(TokenTimes { issued_at: now.wall, expires_at: end.wall, end });
         self.publisher.publish(Snapshot {
             id_token: Some(Injectable {
@@ -97,5 +113,56 @@ impl Fixture {
             idle: None,
             login: "cognito-proxy login".into(),
         });
+    }
+}
+
+/// Does as it is told, and writes down what that was.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) deeds: Mutex<Vec<String>>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Told {
+    fn note<T: Send + 'static>(&self, deed: String, answer: T) -> BoxFuture<'_, Result<T, Fault>> {
+        self.deeds.lock().unwrap().push(deed);
+        let answer = self.fault.clone().map_or(Ok(answer), Err);
+        Box::pin(async move { answer })
+    }
+}
+
+pub(super) fn issued(kind: TokenKind) -> IssuedToken {
+    IssuedToken {
+        kind,
+        jwt: Secret::from(CANARY),
+        expires_at: UnixTime::from_secs(1_700_003_600),
+        expires_in: Duration::from_secs(3600),
+        warning: Some("less than was asked for".into()),
+    }
+}
+
+impl Control for Told {
+    fn token(&self, kind: TokenKind, min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
+        self.note(format!("token {} {min_ttl:?}", kind.as_str()), issued(kind))
+    }
+
+    fn sign_in(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.note("sign_in".into(), ())
+    }
+
+    fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.note("unlock".into(), ())
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Fault>> {
+        self.note("reload".into(), Reloaded { needs_restart: vec!["listen.proxy".into()] })
+    }
+
+    fn adopt(&self, record: Secret) -> BoxFuture<'_, Result<(), Fault>> {
+        self.note(format!("adopt {}", record.expose()), ())
+    }
+
+    fn clear(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.note("clear".into(), ())
     }
 }

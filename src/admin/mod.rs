@@ -5,11 +5,15 @@
 //! [`Admin`] answers with holds one.
 
 mod answer;
+mod body;
 pub mod client;
 pub mod control;
+mod events;
 #[cfg(test)]
 mod fixtures;
 mod page;
+mod page_token;
+mod site;
 mod wire;
 
 use std::{fmt, sync::Arc};
@@ -18,11 +22,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
 
+use self::{events::Audience, page::View, page_token::PageToken};
 use crate::{
     current::CurrentToken,
     session::{TokenKind, status::Facts},
 };
 
+pub use body::Body;
+pub use site::Site;
 pub use wire::{IssuedToken, Problem, Reloaded};
 
 /// What `/readyz` asks for.
@@ -52,6 +59,8 @@ pub struct Admin {
     current: CurrentToken,
     readiness: ArcSwap<Readiness>,
     vitals: Arc<dyn Vitals>,
+    audience: Audience,
+    page_token: Option<PageToken>,
 }
 
 /// What can be read.
@@ -62,6 +71,8 @@ enum Page {
     Metrics,
     Status,
     StatusJson,
+    Icon,
+    Events,
 }
 
 impl Page {
@@ -72,6 +83,8 @@ impl Page {
             "/metrics" => Self::Metrics,
             "/status" => Self::Status,
             "/status.json" => Self::StatusJson,
+            "/status/icon.svg" => Self::Icon,
+            "/events" => Self::Events,
             _ => return None,
         })
     }
@@ -81,7 +94,13 @@ impl Admin {
     /// The pages about the session in `current`.
     #[must_use]
     pub fn new(current: CurrentToken, readiness: Readiness, vitals: Arc<dyn Vitals>) -> Self {
-        Self { current, readiness: ArcSwap::from_pointee(readiness), vitals }
+        Self {
+            current,
+            readiness: ArcSwap::from_pointee(readiness),
+            vitals,
+            audience: Audience::default(),
+            page_token: PageToken::random(),
+        }
     }
 
     /// Replaces what `/readyz` asks for, at a reload.
@@ -89,16 +108,25 @@ impl Admin {
         self.readiness.store(Arc::new(readiness));
     }
 
-    /// The answer to a request with this head. Never dials anybody and never waits.
+    /// The answer to a request with this head. Never dials anybody and never waits; the events alone go on after it.
     #[must_use]
-    pub fn answer(&self, head: &Parts) -> Response<Bytes> {
+    pub fn answer(&self, head: &Parts) -> Response<Body> {
         let Some(page) = Page::at(head.uri.path()) else {
-            return answer::not_found(head.uri.path());
+            return answer::not_found(head.uri.path()).map(Body::from);
         };
-        match head.method {
-            Method::GET => self.page(page),
-            Method::HEAD => answer::without_body(self.page(page)),
-            _ => answer::method_not_allowed("GET, HEAD"),
+        match (&head.method, page) {
+            (&Method::GET, Page::Events) => self.events(),
+            (&Method::HEAD, Page::Events) => answer::events(Body::from(Bytes::new())),
+            (&Method::GET, page) => self.page(page).map(Body::from),
+            (&Method::HEAD, page) => answer::without_body(self.page(page)).map(Body::from),
+            _ => answer::method_not_allowed("GET, HEAD").map(Body::from),
+        }
+    }
+
+    fn events(&self) -> Response<Body> {
+        match self.audience.listen(&self.current, &self.vitals) {
+            Some(events) => answer::events(Body::Stream(events)),
+            None => answer::overheard(events::MAX_LISTENERS).map(Body::from),
         }
     }
 
@@ -111,8 +139,11 @@ impl Admin {
                 let snapshot = self.current.snapshot();
                 answer::metrics(self.vitals.metrics(&snapshot.facts, self.current.held()))
             }
-            Page::Status => page::respond(&self.report()),
+            Page::Status => page::respond(&View::of(&self.current), self.page_token.as_ref()),
             Page::StatusJson => answer::json(StatusCode::OK, &self.report()),
+            Page::Icon => page::icon(),
+            // They are no page, and are answered before.
+            Page::Events => answer::no_content(),
         }
     }
 

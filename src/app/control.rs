@@ -6,10 +6,16 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::{
     signal::unix::Signal,
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot, watch},
 };
 
-use super::{App, Reload, descriptors, follow::Followed, gate, issuer, readiness};
+use super::{
+    App, Reload, descriptors,
+    follow::Followed,
+    gate, issuer,
+    launch::{Begun, SignIn},
+    readiness,
+};
 use crate::{
     admin::{
         Admin, IssuedToken, Reloaded,
@@ -22,6 +28,7 @@ use crate::{
     guard::Guard,
     proxy::{Plan, Routing},
     refresher::Command,
+    reply::{Code, Refusal},
     secret::Secret,
     server,
     session::{
@@ -31,6 +38,7 @@ use crate::{
     },
     store::{self, TokenStore},
     systemd::Notifier,
+    warn,
 };
 
 /// How long a refresh that a command asks for may take: longer than an attempt and the wait for the store's lock.
@@ -47,8 +55,10 @@ pub(super) struct Controls {
     proxy_guard: Arc<ArcSwap<Guard>>,
     admin_guard: Arc<ArcSwap<Guard>>,
     limits: Arc<ArcSwap<server::Settings>>,
+    warn: watch::Sender<warn::Settings>,
     own: gate::Names,
     reload: Reload,
+    sign_ins: SignIns,
     notifier: Arc<Notifier>,
     /// The configuration in force. Held while it is replaced, so that two reloads follow each other.
     config: Mutex<Config>,
@@ -60,8 +70,22 @@ impl fmt::Debug for Controls {
     }
 }
 
+/// How a sign-in is begun where somebody clicks instead of typing.
+pub(super) enum SignIns {
+    /// By this program's own `login`.
+    Launched(SignIn),
+    /// By whoever is told.
+    Told(mpsc::Sender<()>),
+}
+
 impl Controls {
-    pub(super) fn new(app: &App, admin: Arc<Admin>, reload: Reload, notifier: Arc<Notifier>) -> Self {
+    pub(super) fn new(
+        app: &App,
+        admin: Arc<Admin>,
+        reload: Reload,
+        sign_ins: SignIns,
+        notifier: Arc<Notifier>,
+    ) -> Self {
         Self {
             commands: app.commands.0.clone(),
             current: app.current.clone(),
@@ -72,11 +96,18 @@ impl Controls {
             proxy_guard: Arc::clone(&app.proxy_guard),
             admin_guard: Arc::clone(&app.admin_guard),
             limits: Arc::clone(&app.limits),
+            warn: watch::Sender::new(app.config.warn.clone()),
             own: gate::Names::of(&app.bound),
             reload,
+            sign_ins,
             notifier,
             config: Mutex::new(app.config.clone()),
         }
+    }
+
+    /// Through what warnings are told, now and after each reload.
+    pub(super) fn warnings(&self) -> watch::Receiver<warn::Settings> {
+        self.warn.subscribe()
     }
 
     /// Reads the configuration again at each of these and whenever its file changes. Never completes.
@@ -131,6 +162,8 @@ impl Controls {
         let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
         let issuer = Arc::new(issuer(&new, Transport::of_system(), &self.clock));
         let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();
+        // Before the thresholds: one that has just been passed is told through what is set now.
+        self.warn.send_replace(new.warn.clone());
         self.send(Command::Reconfigure { settings: Box::new(new.session.clone()), current: new.current, issuer })
             .await?;
         self.routing.replace(plan);
@@ -200,6 +233,25 @@ impl Controls {
         })
     }
 
+    /// Begins a sign-in, or does nothing more where one is under way.
+    async fn begin_sign_in(&self) -> Result<(), Fault> {
+        let impossible = |detail: String| {
+            let fix = self.current.snapshot().login.clone();
+            Fault::Refused(Refusal { code: Code::LoginRequired, detail, fix, retry_after: None })
+        };
+        match &self.sign_ins {
+            SignIns::Launched(sign_in) => match sign_in.begin().await {
+                Ok(Begun::Started | Begun::UnderWay) => Ok(()),
+                Err(error) => Err(impossible(error.to_string())),
+            },
+            // A wish that is not taken up yet is the same wish.
+            SignIns::Told(tell) => {
+                let _ = tell.try_send(());
+                Ok(())
+            }
+        }
+    }
+
     /// One refresh: returns once it brought a token newer than `generation`, or has failed.
     async fn renew(&self, kind: TokenKind, generation: u64) -> Result<(), Fault> {
         let mut changes = self.current.subscribe();
@@ -253,6 +305,10 @@ fn shortfall(left: Duration, min_ttl: Duration) -> Option<String> {
 impl Control for Controls {
     fn token(&self, kind: TokenKind, min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
         Box::pin(self.issue(kind, min_ttl))
+    }
+
+    fn sign_in(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.begin_sign_in())
     }
 
     fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>> {

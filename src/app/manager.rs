@@ -12,7 +12,10 @@ use crate::{
     admin::Vitals,
     current::CurrentToken,
     refresher::Command,
-    session::status::{Facts, StateName},
+    session::{
+        status::{Facts, StateName},
+        warning::Level,
+    },
     systemd::Notifier,
 };
 
@@ -66,7 +69,7 @@ async fn answers(commands: &mpsc::Sender<Command>) -> bool {
     tokio::time::timeout(PATIENCE, asked).await.unwrap_or(false)
 }
 
-/// The line of `systemctl status`: whose session, and until when.
+/// The line of `systemctl status`: whose session, until when, and what to do where it ends soon.
 fn status(facts: &Facts) -> String {
     let state = facts.state.as_str().replace('_', " ");
     let Some(identity) = facts.identity.as_ref().filter(|_| facts.state != StateName::SignedOut) else {
@@ -74,7 +77,12 @@ fn status(facts: &Facts) -> String {
     };
     let token = facts.id_token.map(|times| format!(", token until {}", times.expires_at)).unwrap_or_default();
     let session = facts.refresh_token.at.map(|at| format!(", session ends {at}")).unwrap_or_default();
-    format!("{}: {state}{token}{session}", identity.username)
+    let warning = match (&facts.fix, facts.level) {
+        (_, Level::None) => String::new(),
+        (Some(fix), level) => format!(", {}: {fix}", level.as_str()),
+        (None, level) => format!(", {}", level.as_str()),
+    };
+    format!("{}: {state}{token}{session}{warning}", identity.username)
 }
 
 #[cfg(test)]
@@ -97,6 +105,9 @@ mod tests {
         let state = state.at_rest(Ok(Some(Box::new(fixtures::session(now, 3600)))));
         let line = status(&state.snapshot(now).facts);
         assert_eq!(line, "alice: fresh, token until 1970-01-01T01:00:00Z, session ends 1970-01-31T00:00:00Z");
+        let mut facts = state.snapshot(now).facts;
+        (facts.level, facts.fix) = (Level::Urgent, Some("cognito-proxy login".into()));
+        assert_eq!(status(&facts), format!("{line}, urgent: cognito-proxy login"));
     }
 
     #[tokio::test]

@@ -8,24 +8,31 @@ mod control;
 mod descriptors;
 mod follow;
 mod gate;
+mod launch;
 mod manager;
 pub mod process;
 mod seed;
 mod vitals;
 mod workers;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{control::Controls, gate::Names, vitals::Health, workers::Workers};
+use self::{
+    control::{Controls, SignIns},
+    gate::Names,
+    launch::Launcher,
+    vitals::Health,
+    workers::Workers,
+};
 use crate::{
-    admin::{self, Admin, Readiness},
+    admin::{self, Admin, Readiness, Site},
     clock::{Now, SharedClock},
     cognito::{AwsCredentials, CognitoIssuer, Transport, egress::Egress},
     config::Config,
@@ -54,6 +61,12 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Warnings that wait to be told: there are a handful in a session's life.
 const WARNINGS: usize = 64;
+
+/// Presses on notifications that wait to be obeyed: a person has pressed each of them.
+const ANSWERS: usize = 8;
+
+/// Sign-ins that are asked for and not begun yet: one is enough.
+const SIGN_INS: usize = 1;
 
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +128,8 @@ pub struct App {
     login: String,
     /// The systemd credential, where one was passed.
     seed: Option<Seed>,
+    /// Who begins a sign-in instead of a program of ours.
+    sign_ins: Option<mpsc::Sender<()>>,
     /// What a person should know at every start.
     notices: Vec<String>,
     running: RunningLock,
@@ -133,7 +148,7 @@ impl App {
     /// The first thing that cannot be had.
     pub fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
         let running = RunningLock::acquire(config.store.path())?;
-        let store: Arc<dyn TokenStore> = Arc::from(config.store.open());
+        let store: Arc<dyn TokenStore> = Arc::from(config.store.open_unattended());
         // A damaged or newer record stays as it is, and requests are told.
         if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
             return Err(error.into());
@@ -147,7 +162,7 @@ impl App {
         let bound = listen::bind(&config.listen, owner, passed)?;
         let login = login_command(&config.profile);
         let now = clock.now();
-        let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now);
+        let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now).map_err(|error| error.to_string());
         let first = first_snapshot(&config, &login, stored, now);
         let (publisher, current, nudges) = current::cell(first, config.current, Arc::clone(&clock));
         let guards = Names::of(&bound).guards(&config)?;
@@ -168,6 +183,7 @@ impl App {
             commands: mpsc::channel(COMMANDS),
             login,
             seed,
+            sign_ins: None,
             notices,
             bound,
             clock,
@@ -194,6 +210,13 @@ impl App {
         self.commands.0.clone()
     }
 
+    /// Makes a sign-in that is asked for on the status page the caller's: it is told of each, and no program is started.
+    pub fn signs_in_by_itself(&mut self) -> mpsc::Receiver<()> {
+        let (tell, told) = mpsc::channel(SIGN_INS);
+        self.sign_ins = Some(tell);
+        told
+    }
+
     /// Serves until `shutdown`, then lets what is in flight finish, unless there is a `hurry`, and a refresh under way be
     /// stored. To be called in a `LocalRuntime`.
     ///
@@ -214,7 +237,9 @@ impl App {
         let health = Arc::new(Health::new(Arc::clone(&self.metrics)));
         let workers = Workers::start(&mut self, &room, &drain, &health)?;
         let admin = Arc::new(Admin::new(self.current.clone(), readiness(&self.config), health.clone()));
-        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload, Arc::clone(&notifier)));
+        let (sign_in, launcher) = Launcher::new(&self.config);
+        let sign_ins = self.sign_ins.take().map_or_else(|| SignIns::Launched(sign_in.clone()), SignIns::Told);
+        let controls = Arc::new(Controls::new(&self, Arc::clone(&admin), reload, sign_ins, Arc::clone(&notifier)));
         let socket = admin::control::Socket::bind(&socket_path(&self.config))?;
         let service = Arc::new(admin::control::Service::new(
             Arc::clone(&admin),
@@ -226,14 +251,17 @@ impl App {
         self.announce();
 
         let (warnings, heard) = mpsc::channel(WARNINGS);
-        let heralds = tokio::spawn(warn::run(heard, Arc::clone(&self.clock)));
+        let (answers, pressed) = mpsc::channel(ANSWERS);
+        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)?));
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let prepared = tokio::spawn(prepare(self.transport.clone(), has_tls(&self.config)));
         let (current, commands) = (self.current.clone(), self.commands.0.clone());
-        let served = serve_admin(&mut self, admin, &drain)?;
+        let served = serve_admin(&mut self, Site::new(admin, controls.clone()), &drain)?;
         let (refresher, held) = self.refresher(warnings);
         let refresher = tokio::spawn(refresher.run(refreshing.clone()));
+        let launching = tokio::spawn(launcher.run(refreshing.clone()));
+        let obeying = tokio::spawn(launch::obey(pressed, sign_in, commands.clone()));
         let socket = tokio::spawn(socket.serve(service, refreshing.clone().cancelled_owned()));
         notifier.ready("serving");
 
@@ -257,7 +285,9 @@ impl App {
             }
         }
         refreshing.cancel();
-        for (what, task) in [("refresher", refresher), ("control socket", socket), ("store watch", changes)] {
+        let tasks =
+            [("refresher", refresher), ("control socket", socket), ("store watch", changes), ("sign-in", launching)];
+        for (what, task) in tasks {
             if let Err(error) = task.await {
                 tracing::error!(%error, what, "ended unexpectedly");
             }
@@ -265,8 +295,25 @@ impl App {
         end.close();
         drop(served.await);
         drop(heralds.await);
+        drop(obeying.await);
         drop(held);
         Ok(())
+    }
+
+    /// What warnings are told through.
+    fn heralds(
+        &self,
+        settings: watch::Receiver<warn::Settings>,
+        answers: mpsc::Sender<warn::Answer>,
+    ) -> Result<warn::Parts, Error> {
+        Ok(warn::Parts {
+            profile: self.config.profile.clone(),
+            clock: Arc::clone(&self.clock),
+            current: self.current.clone(),
+            transport: self.transport.clone(),
+            settings,
+            answers,
+        })
     }
 
     /// The refresher, and what is held for as long as the proxy runs.
@@ -376,7 +423,7 @@ async fn follow_store(store: Arc<dyn TokenStore>, commands: mpsc::Sender<Command
 }
 
 /// Serves the admin pages in the control thread.
-fn serve_admin(app: &mut App, admin: Arc<Admin>, drain: &server::Drain) -> Result<tokio::task::JoinHandle<()>, Error> {
+fn serve_admin(app: &mut App, site: Site, drain: &server::Drain) -> Result<tokio::task::JoinHandle<()>, Error> {
     let mut listeners = Vec::new();
     for endpoint in &mut app.bound.admin {
         let bound = endpoint.listeners(1).map_err(|source| Error::System { what: "a listener", source })?;
@@ -384,7 +431,7 @@ fn serve_admin(app: &mut App, admin: Arc<Admin>, drain: &server::Drain) -> Resul
             listeners.push(listener.start().map_err(|source| Error::System { what: "a listener", source })?);
         }
     }
-    let server = workers::pages(app, admin, drain);
+    let server = workers::pages(app, Rc::new(site), drain);
     Ok(tokio::task::spawn_local(async move {
         server.serve(listeners).await;
     }))

@@ -3,25 +3,18 @@
 //! A request never crosses threads. What workers share is the plan, the guard, the limits (each read with one load) and
 //! the cell of the token.
 
-use std::{
-    future::{self, Ready},
-    io,
-    rc::Rc,
-    sync::Arc,
-    thread,
-};
+use std::{io, rc::Rc, sync::Arc, thread};
 
-use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{runtime::LocalRuntime, sync::oneshot};
 
 use super::{App, Error, gate::GuardGate, vitals::Health};
 use crate::{
-    admin::Admin,
+    admin::{self, Site},
     listen::{BoundListener, Connection},
     proxy::{Proxy, pseudonym},
-    reply,
     server::{Drain, Room, Server},
 };
 
@@ -136,13 +129,13 @@ impl Worker {
     }
 }
 
-/// The answer of a page, which waits for nothing.
-type Page = Ready<Response<reply::Body>>;
+/// The answer of a page, which waits for nothing, or of a deed.
+type Page = LocalBoxFuture<'static, Response<admin::Body>>;
 
 /// Serves the admin pages in the thread that this is called in.
 pub(super) fn pages(
     app: &App,
-    admin: Arc<Admin>,
+    site: Rc<Site>,
     drain: &Drain,
 ) -> Server<GuardGate, impl Fn(Request<Incoming>, Rc<Connection>) -> Page + use<>> {
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
@@ -155,8 +148,9 @@ pub(super) fn pages(
             Arc::clone(&app.refusals),
         )),
         service: Rc::new(move |request: Request<Incoming>, _| {
-            let (head, _body) = request.into_parts();
-            future::ready(admin.answer(&head).map(|body: Bytes| reply::Body::from(body)))
+            let site = Rc::clone(&site);
+            let page: Page = Box::pin(async move { site.answer(request).await });
+            page
         }),
         settings: Arc::clone(&app.limits),
         room: Room::default(),

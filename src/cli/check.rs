@@ -18,7 +18,8 @@ pub(super) struct CheckArgs {
 
 /// Exits 0 where all is well, 78 where not, 77 where permissions alone are at fault.
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Exit {
-    let loaded = Config::load(&global.request(Vec::new()), &Environment::current());
+    let loaded = Config::load(&global.request(Vec::new()), &Environment::current())
+        .and_then(|config| config.check_here().map(|()| config));
     if args.json {
         let printed = output::to_stdout(&format!("{:#}\n", explain::json(loaded.as_ref())));
         return match loaded {

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use super::short::Mood;
 use crate::{
     clock::{Span, UnixTime},
     session::{
@@ -13,6 +14,11 @@ use crate::{
 
 /// How wide the names are, so that the values stand in one column.
 const NAMES: usize = 16;
+
+/// ECMA-48, SGR.
+const DIM: &str = "\u{1b}[2m";
+const BOLD: &str = "\u{1b}[1m";
+pub(super) const RESET: &str = "\u{1b}[0m";
 
 /// Everything that `status` says, one fact a line.
 #[must_use]
@@ -65,18 +71,46 @@ pub(super) fn describe(report: &Report, now: UnixTime) -> String {
     text
 }
 
-/// The session in one short line, for prompts and bars: `alice 23h59m`, with a mark where something is to be done.
+/// What somebody who has just signed in wants to know: how long that lasts.
 #[must_use]
-pub(super) fn in_short(report: &Report, now: UnixTime) -> String {
-    let Some(identity) = &report.identity else { return "signed out".into() };
-    let left = report.refresh_token.expires_at.map_or_else(|| "?".into(), |at| Span(at.since(now)).to_string());
-    match report.state {
-        StateName::SessionEnded => format!("{} ended!", identity.username),
-        StateName::BackingOff => format!("{} {left} failing!", identity.username),
-        StateName::Locked => format!("{} locked", identity.username),
-        _ if report.warning.level > Level::None => format!("{} {left}!", identity.username),
-        _ => format!("{} {left}", identity.username),
+pub(super) fn in_brief(report: &Report, now: UnixTime) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(identity) = &report.identity {
+        facts.push(("User pool", identity.user_pool_id.clone()));
     }
+    let mend = "set cognito.refresh_token_validity to make it sure";
+    match (report.refresh_token.expires_at, report.refresh_token.basis) {
+        (None, _) => facts.push(("Session ends", format!("at a time that is not known; {mend}"))),
+        (Some(at), basis) => {
+            facts.push(("Session ends", format!("{}, in {}, at the latest", local(at), Span(at.since(now)))));
+            let sure = if basis == Basis::Assumed { format!("; {mend}") } else { String::new() };
+            facts.push(("Known from", format!("{}{sure}", basis.as_str().replace('_', " "))));
+        }
+    }
+    if let Some(token) = &report.id_token {
+        facts.push(("ID token", format!("until {}, and renewed by itself", local(token.expires_at))));
+    }
+    facts
+}
+
+/// What [`describe`] has written, in colours: the state as it is to be taken, and what to do in bold.
+#[must_use]
+pub(super) fn painted(text: &str, mood: Mood) -> String {
+    let color = mood.color();
+    let mut painted = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        let (name, value) = line.split_at(line.len().min(NAMES));
+        let style = match name.trim_end() {
+            "state" | "warning" => color,
+            "failures" | "held requests" | "store" => Mood::Near.color(),
+            "to do" => BOLD,
+            _ => "",
+        };
+        let reset = if style.is_empty() { "" } else { RESET };
+        // Writing to a String cannot fail.
+        let _ = writeln!(painted, "{DIM}{name}{RESET}{style}{value}{reset}");
+    }
+    painted
 }
 
 fn state_in_words(state: StateName) -> &'static str {
@@ -148,7 +182,9 @@ mod tests {
         assert!(text.contains("assumed; set cognito.refresh_token_validity"), "{text}");
         assert!(text.contains("alice (sub)"), "{text}");
         assert!(text.contains("ID token        ends in 1h"), "{text}");
-        assert_eq!(in_short(&report, now.wall), "alice 30d");
+        let painted = painted(&text, Mood::Good);
+        assert!(painted.contains("\u{1b}[32mfresh\u{1b}[0m\n"), "{painted:?}");
+        assert_eq!(painted.lines().count(), text.lines().count());
     }
 
     #[test]

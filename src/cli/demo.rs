@@ -27,6 +27,10 @@ const ID_TOKEN_VALIDITY: Duration = Duration::from_secs(20);
 /// A whole session in less than a minute needs tokens that are quicker still.
 const ID_TOKEN_VALIDITY_ONCE: Duration = Duration::from_secs(6);
 
+/// How long a request waits for a sign-in, and where nobody waits for it to be told otherwise.
+const HOLD: Duration = Duration::from_secs(30);
+const HOLD_ONCE: Duration = Duration::from_secs(3);
+
 /// How long after its end a session is renewed where nobody can press Enter.
 const UNATTENDED_PAUSE: Duration = Duration::from_secs(15);
 
@@ -64,8 +68,11 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Exit {
     }
     let _logging = global.start_logging(log);
     let default = if args.once { ID_TOKEN_VALIDITY_ONCE } else { ID_TOKEN_VALIDITY };
-    let lifetimes =
-        Lifetimes { id_token: args.id_token_validity.unwrap_or(default), refresh_token: args.refresh_token_validity };
+    let lifetimes = Lifetimes {
+        id_token: args.id_token_validity.unwrap_or(default),
+        refresh_token: args.refresh_token_validity,
+        hold: if args.once { HOLD_ONCE } else { HOLD },
+    };
     let shown = LocalRuntime::new()
         .map_err(Error::Runtime)
         .and_then(|runtime| runtime.block_on(show(&args.listen, lifetimes, args.once)));
@@ -98,6 +105,7 @@ async fn attend(stage: &Stage) -> Exit {
         let ended = stage.current().snapshot().facts.state == StateName::SessionEnded;
         tokio::select! {
             Some(()) = enter.recv() => {}
+            () = stage.wished() => {}
             () = tokio::time::sleep(UNATTENDED_PAUSE), if ended && !io::stdin().is_terminal() => {}
             told = changes.changed() => {
                 if told.is_err() {
@@ -127,10 +135,12 @@ fn welcome(stage: &Stage) -> String {
          what you see  the API's view of your request: a token that you never sent\n  \
          tokens        live {}, and are refreshed before they end\n  \
          the session   ends in {}, with warnings before it\n  \
-         status        {}/status\n  \
+         after it      requests wait up to {} for the next sign-in, and then go on\n  \
+         status        {}/status, with a button that signs in\n  \
          then          {again}\n\n",
         Span(stage.lifetimes().id_token),
         left.unwrap_or_else(|| "a while".into()),
+        Span(stage.lifetimes().hold),
         stage.admin_url(),
     )
 }

@@ -28,7 +28,7 @@ const MAX_INPUT: u64 = 4 * 1024 * 1024;
 /// `import`'s own options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ImportArgs {
-    /// JSON with the tokens; `-`, or nothing, is standard input
+    /// Tokens as JSON, or what an Amplify application keeps in a browser; `-`, or nothing, is standard input
     #[arg(value_name = "FILE|-")]
     file: Option<PathBuf>,
 }
@@ -103,7 +103,7 @@ fn read(args: &ImportArgs) -> Result<(String, Secret), Error> {
         fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_string(&mut text))
     } else {
         if io::stdin().is_terminal() {
-            output::to_stderr("paste the JSON with the tokens, then press Ctrl-D");
+            output::to_stderr("paste the tokens, as JSON or as a browser's cookies, then press Ctrl-D");
         }
         io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text)
     };

@@ -61,11 +61,19 @@ impl Error {
             | Self::Lock(LockError::Untrusted(_))
             | Self::Save(SaveError::Untrusted(_)) => Exit::Refused,
             Self::Lock(LockError::Held { .. }) => Exit::TryLater,
-            // Where not even a lock can be made, no record can.
-            Self::Save(_) | Self::Lock(LockError::Io { .. }) => Exit::StoreUnwritable,
+            Self::Load(LoadError::Keyring(error)) | Self::Save(SaveError::Keyring(error)) if error.is_passing() => {
+                Exit::TryLater
+            }
+            // Where not even a lock can be made, no record can; nor in a keyring that cannot be asked.
+            Self::Save(_) | Self::Load(LoadError::Keyring(_)) | Self::Lock(LockError::Io { .. }) => {
+                Exit::StoreUnwritable
+            }
             Self::OtherSession { .. } | Self::Tls(_) => Exit::Config,
             Self::Client(error) => running::exit_of(error),
-            Self::Running(error) => running::exit_of_unknown(error),
+            Self::Running(error) => match running::exit_of_unknown(error) {
+                Exit::Other if matches!(error, RunningError::Io { .. }) => Exit::StoreUnwritable,
+                exit => exit,
+            },
             // A sign-in moves a damaged record aside.
             Self::Load(LoadError::Corrupt { .. }) => Exit::SignInNeeded,
             Self::Load(_) | Self::Record(_) | Self::Runtime(_) => Exit::Other,
@@ -78,10 +86,34 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
     running::runtime().map_err(Error::Runtime)
 }
 
+/// The process id of the proxy that runs with this profile, where one does.
+pub(super) fn running(config: &Config) -> Result<Option<u32>, Error> {
+    Ok(store::running_pid(config.store.path())?)
+}
+
 /// Makes sure, before anything is spent or anybody is asked, that a session of this configuration would have a place.
 pub(super) fn has_place(config: &Config) -> Result<(), Error> {
     Place::take(config)?;
     not_over_another(config)
+}
+
+/// Where a session went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// The running proxy has it, and has stored it.
+    Adopted,
+    /// The store has it, for whichever proxy starts next.
+    Stored,
+}
+
+impl Kept {
+    /// What there is to say of it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Adopted => "the running proxy has adopted the session",
+            Self::Stored => "no proxy is running; the next one begins with this session",
+        }
+    }
 }
 
 /// Who writes the session.
@@ -104,18 +136,22 @@ impl Place {
     }
 
     /// Stores the session, or hands it to the running proxy; says on standard error which.
-    pub(super) fn keep(self, config: &Config, session: &Session, runtime: &Runtime) -> Result<(), Error> {
+    pub(super) fn keep(self, config: &Config, session: &Session, runtime: &Runtime) -> Result<Kept, Error> {
         let now_runs = store::running_pid(config.store.path())?.is_some();
-        match self {
-            Self::Store(store, lock) if !now_runs => write(store.as_ref(), session.clone(), &lock),
+        let kept = match self {
+            Self::Store(store, lock) if !now_runs => {
+                write(store.as_ref(), session.clone(), &lock)?;
+                Kept::Stored
+            }
             // A proxy that has started meanwhile wants the lock, which this has given back here.
             Self::Store(..) | Self::Proxy => {
                 let client = Client::new(app::socket_path(config));
                 runtime.block_on(client.adopt(&store::to_record(session)?))?;
-                output::to_stderr("the running proxy has adopted the session");
-                Ok(())
+                Kept::Adopted
             }
-        }
+        };
+        output::to_stderr(kept.as_str());
+        Ok(kept)
     }
 }
 

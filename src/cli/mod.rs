@@ -8,9 +8,11 @@ mod clocks;
 mod cognito;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod fields;
 mod import;
+mod init;
 mod journal;
 mod keeping;
 pub mod log;
@@ -22,6 +24,7 @@ pub mod output;
 mod reload;
 mod run;
 mod running;
+mod short;
 mod snippet;
 mod status;
 mod token;
@@ -29,14 +32,14 @@ mod unlock;
 mod verdict;
 mod wait;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::{
-    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, import::ImportArgs, login::LoginArgs,
-    logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs, status::StatusArgs, token::TokenArgs,
-    wait::WaitArgs,
+    check::CheckArgs, completions::CompletionsArgs, demo::DemoArgs, doctor::DoctorArgs, import::ImportArgs,
+    init::InitArgs, login::LoginArgs, logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs,
+    status::StatusArgs, token::TokenArgs, wait::WaitArgs,
 };
 use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
 
@@ -87,6 +90,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration, and install the units of a service manager
+    Init(InitArgs),
     /// Serve until SIGTERM
     Run(RunArgs),
     /// Sign in
@@ -107,6 +112,8 @@ enum Command {
     Unlock,
     /// Make the running proxy read its configuration again
     Reload,
+    /// Look for everything that can be wrong, and say how to mend it
+    Doctor(DoctorArgs),
     /// Print what to paste into a client
     Snippet(SnippetArgs),
     /// Print what a shell needs to complete this program's words
@@ -187,8 +194,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             Command::Token(args) => token::run(&global, &args),
             Command::Logout(args) => logout::run(&global, &args),
             Command::Wait(args) => wait::run(&global, &args),
+            Command::Init(args) => init::run(&global, &args),
             Command::Unlock => unlock::run(&global),
             Command::Reload => reload::run(&global),
+            Command::Doctor(args) => doctor::run(&global, args),
             Command::Snippet(args) => snippet::run(&global, args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(global.is_styled(), &args),
@@ -251,6 +260,22 @@ impl Global {
             When::Always => true,
             When::Never => false,
             When::Auto => output::wants_color(),
+        }
+    }
+
+    /// The options that lead another command to the same configuration, each with a space after it.
+    fn selection(&self) -> String {
+        let config = self.config.iter().map(|path| format!("-c {} ", path.display()));
+        let profile = self.profile.iter().map(|name| format!("-p {name} "));
+        config.chain(profile).collect()
+    }
+
+    /// Whether data on standard output gets colours.
+    fn is_colored(&self) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => output::shows_color(&io::stdout()),
         }
     }
 

@@ -74,14 +74,6 @@ pub(super) fn unlock(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets the stored session.
-pub(super) fn forget(config: &Config) -> Result<(), Error> {
-    let store = config.store.open();
-    let lock = store.lock(refresher::LOCK_WAIT).map_err(keeping::Error::from)?;
-    store.clear(&lock).map_err(keeping::Error::from)?;
-    Ok(())
-}
-
 /// Says what went wrong and how to mend it.
 pub(super) fn report(global: &Global, error: &Error) -> Exit {
     output::error(global.is_styled(), &error.to_string(), fix_of(error).as_deref());
@@ -98,7 +90,8 @@ fn fix_of(error: &Error) -> Option<String> {
     }
 }
 
-fn exit_of(error: &Error) -> Exit {
+/// The code to exit with.
+pub(super) fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Keeping(error) => error.exit(),
         Error::Unusable(refusal) => running::exit_of_code(refusal.code.as_str()),

@@ -43,6 +43,19 @@ pub fn to_stderr(text: &str) {
     drop(io::stderr().lock().write_all(line.as_bytes()));
 }
 
+/// Writes the beginning of a line to standard error, which whoever answers ends.
+pub(super) fn to_stderr_unfinished(text: &str) {
+    let mut out = io::stderr().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// What is being waited for, where a person watches.
+pub(super) fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        to_stderr(&format!("{text} …"));
+    }
+}
+
 /// Says what went wrong and how to mend it, in the form that configuration errors have.
 pub fn error(styled: bool, title: &str, fix: Option<&str>) {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() }.term_width(width());
@@ -54,8 +67,13 @@ pub fn error(styled: bool, title: &str, fix: Option<&str>) {
 
 /// Whether standard error is a terminal that shows colours, and nobody asked for none (<https://no-color.org>).
 pub(super) fn wants_color() -> bool {
+    shows_color(&io::stderr())
+}
+
+/// The same of either output.
+pub(super) fn shows_color(output: &impl IsTerminal) -> bool {
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    output.is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// How wide errors may be.

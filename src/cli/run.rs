@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Exit {
 fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
     let refused = |source: io::Error| app::Error::System { what: "a runtime", source };
     let runtime = LocalRuntime::new().map_err(refused)?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         // Before anybody can connect: whoever sees the socket may send a signal.
         let mut signals = Signals::new().map_err(refused)?;
         let app = App::build(config, std::sync::Arc::new(SystemClock))?;
@@ -97,7 +97,10 @@ fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
         let served = app.run(reload, shutdown, hurry).await;
         listening.abort();
         served
-    })
+    });
+    // All that matters has ended. What may still block is a lookup of a name that nobody answers, for half a minute.
+    runtime.shutdown_background();
+    served
 }
 
 /// SIGTERM and SIGINT. None that comes between two questions is lost.

@@ -49,13 +49,17 @@ pub(super) fn tell<T>(global: &Global, deed: impl AsyncFnOnce(Client) -> Result<
 
 /// Says what went wrong, with the fix that the proxy names.
 pub(super) fn report(styled: bool, error: &ClientError) -> Exit {
-    let fix = match error {
+    output::error(styled, &error.to_string(), fix_of(error).as_deref());
+    exit_of(error)
+}
+
+/// What mends it, where that can be said.
+pub(super) fn fix_of(error: &ClientError) -> Option<String> {
+    match error {
         ClientError::Refused(problem) => Some(problem.fix.clone()).filter(|fix| !fix.is_empty()),
         ClientError::Denied { .. } => Some(with_sudo()),
         _ => None,
-    };
-    output::error(styled, &error.to_string(), fix.as_deref());
-    exit_of(error)
+    }
 }
 
 /// The exit code of a call that brought nothing.

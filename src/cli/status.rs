@@ -1,6 +1,7 @@
 //! `status`: the session, and how long it lasts.
 
 use std::{
+    env,
     io::{self, IsTerminal},
     thread,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use tokio::runtime;
 
-use super::{Exit, Global, clocks, output, running, verdict};
+use super::{Exit, Global, clocks, output, running, short, verdict};
 use crate::{
     admin::client::{Client, ClientError},
     app,
@@ -34,7 +35,7 @@ pub(super) struct StatusArgs {
     /// Show it as JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Show one line, as for a prompt
+    /// Show one line, as for a prompt or a bar: a mark, what is left of the token, and of the session
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Show it again whenever it changes, until interrupted; on a terminal every second
@@ -54,7 +55,7 @@ pub(super) enum Format {
 
 /// Why there is no status to show.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Store(#[from] LoadError),
     #[error(transparent)]
@@ -75,25 +76,42 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Exit {
         return watch(global, args, &config);
     }
     match look(&config) {
-        Ok(report) => show(args, &report),
+        Ok(report) => show(global, args, &report),
         Err(error) => refuse(global.is_styled(), &error),
     }
 }
 
 /// Says why there is no status to show.
 fn refuse(styled: bool, error: &Error) -> Exit {
-    let (fix, exit) = match error {
-        Error::Running(error) => return running::report_unknown(styled, error),
-        Error::Client(error) => return running::report(styled, error),
-        Error::Store(LoadError::Denied { .. }) => (Some(running::with_sudo()), Exit::Refused),
-        Error::Store(LoadError::Untrusted(_)) => (None, Exit::Refused),
-        Error::Store(_) | Error::Runtime(_) => (None, Exit::Other),
-    };
-    output::error(styled, &error.to_string(), fix.as_deref());
-    exit
+    output::error(styled, &error.to_string(), error.fix().as_deref());
+    error.exit()
 }
 
-fn look(config: &Config) -> Result<Report, Error> {
+impl Error {
+    /// The code to exit with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Running(error) => running::exit_of_unknown(error),
+            Self::Client(error) => running::exit_of(error),
+            Self::Store(LoadError::Denied { .. } | LoadError::Untrusted(_)) => Exit::Refused,
+            Self::Store(LoadError::Keyring(error)) if error.is_passing() => Exit::TryLater,
+            Self::Store(_) | Self::Runtime(_) => Exit::Other,
+        }
+    }
+
+    /// What mends it, where that can be said.
+    pub(super) fn fix(&self) -> Option<String> {
+        match self {
+            Self::Running(error) => running::fix_of_unknown(error),
+            Self::Client(error) => running::fix_of(error),
+            Self::Store(LoadError::Denied { .. }) => Some(running::with_sudo()),
+            Self::Store(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+/// The status: the running proxy's, or where none runs what the store says. Dials nobody else.
+pub(super) fn look(config: &Config) -> Result<Report, Error> {
     if store::running_pid(config.store.path())?.is_some() {
         let client = Client::new(app::socket_path(config)).within(PATIENCE);
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
@@ -104,7 +122,7 @@ fn look(config: &Config) -> Result<Report, Error> {
         }
     }
     let now = SystemClock.now();
-    let stored = match config.store.open().load(now) {
+    let stored = match config.store.open_unattended().load(now) {
         // A sign-in is what mends it, so that is what is shown.
         Err(error @ LoadError::Corrupt { .. }) => {
             output::to_stderr(&format!("warning: {error}"));
@@ -125,14 +143,15 @@ fn watch(global: &Global, args: &StatusArgs, config: &Config) -> Exit {
             Ok(report) => report,
             Err(error) => return refuse(global.is_styled(), &error),
         };
-        let timeless = without_countdowns(&report);
-        if redraws || shown.as_ref() != Some(&timeless) {
-            shown = Some(timeless);
-            let text = match written(args, &report) {
-                Ok(text) if redraws => format!("{CLEAR}{text}"),
-                Ok(text) => text,
-                Err(exit) => return exit,
-            };
+        let text = match written(global, args, &report) {
+            Ok(text) => text,
+            Err(exit) => return exit,
+        };
+        // A bar shows the line as it is, and so gets each that differs; elsewhere what only counts down is no news.
+        let news = (report.timeless(), args.format.map(|_| text.clone()));
+        if redraws || shown.as_ref() != Some(&news) {
+            shown = Some(news);
+            let text = if redraws { format!("{CLEAR}{text}") } else { text };
             match output::try_stdout(&text) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -148,19 +167,8 @@ fn watch(global: &Global, args: &StatusArgs, config: &Config) -> Exit {
     }
 }
 
-/// What has to differ for a status to be another one.
-fn without_countdowns(report: &Report) -> Report {
-    let mut timeless = report.clone();
-    for token in [&mut timeless.id_token, &mut timeless.access_token].into_iter().flatten() {
-        // Whether it is over is no countdown.
-        token.expires_in_s = token.expires_in_s.min(1);
-    }
-    timeless.refresh_token.expires_in_s = None;
-    timeless
-}
-
-fn show(args: &StatusArgs, report: &Report) -> Exit {
-    let text = match written(args, report) {
+fn show(global: &Global, args: &StatusArgs, report: &Report) -> Exit {
+    let text = match written(global, args, report) {
         Ok(text) => text,
         Err(exit) => return exit,
     };
@@ -170,8 +178,9 @@ fn show(args: &StatusArgs, report: &Report) -> Exit {
     }
 }
 
-fn written(args: &StatusArgs, report: &Report) -> Result<String, Exit> {
+fn written(global: &Global, args: &StatusArgs, report: &Report) -> Result<String, Exit> {
     let now = SystemClock.now().wall;
+    let mood = short::mood(report);
     match (args.json, args.format) {
         // One document a line, for whoever reads them one by one.
         (true, _) => {
@@ -181,7 +190,14 @@ fn written(args: &StatusArgs, report: &Report) -> Result<String, Exit> {
                 Exit::Other
             })
         }
-        (false, Some(Format::Short)) => Ok(clocks::in_short(report, now) + "\n"),
-        (false, None) => Ok(clocks::describe(report, now)),
+        (false, Some(Format::Short)) => {
+            let line = short::line(report, now, short::Signs::of(|name| env::var(name).ok()));
+            let paint = global.is_colored();
+            Ok(if paint { format!("{}{line}{}\n", mood.color(), clocks::RESET) } else { line + "\n" })
+        }
+        (false, None) => {
+            let text = clocks::describe(report, now);
+            Ok(if global.is_colored() { clocks::painted(&text, mood) } else { text })
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(super) fn of(report: &Report, warn_within: Option<Duration>) -> Exit {
         StateName::SignedOut | StateName::Locked => return Exit::SignInNeeded,
         StateName::SessionEnded if !usable => return Exit::SignInNeeded,
         StateName::BackingOff if !usable => return Exit::TryLater,
+        // The attempt under way follows one that failed.
+        StateName::Refreshing if !usable && report.consecutive_failures > 0 => return Exit::TryLater,
         StateName::SessionEnded
         | StateName::BackingOff
         | StateName::Fresh
@@ -52,6 +54,14 @@ mod tests {
         clock::{Now, UnixTime},
         session::status::{Facts, TokenReport},
     };
+
+    #[test]
+    fn an_attempt_after_a_failure_is_a_failure_still() {
+        let mut report = report(StateName::Refreshing, Level::None, 0, 200_000);
+        assert_eq!(of(&report, None), Exit::Ok);
+        report.consecutive_failures = 1;
+        assert_eq!(of(&report, None), Exit::TryLater);
+    }
 
     fn report(state: StateName, level: Level, token_left: u64, session_left: u64) -> Report {
         let now = Now { wall: UnixTime::from_secs(0), boot: Duration::ZERO };

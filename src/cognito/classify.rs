@@ -119,7 +119,7 @@ const fn transient(kind: TransientKind, detail: String) -> Failure {
 
 /// The name without its namespace before `#` and without what follows `:` (AWS JSON 1.1 protocol, "Operation error
 /// serialization").
-fn bare_name(exception: &str) -> &str {
+pub(super) fn bare_name(exception: &str) -> &str {
     let name = exception.split_once(':').map_or(exception, |(name, _)| name);
     name.rsplit_once('#').map_or(name, |(_, name)| name).trim()
 }

@@ -1,7 +1,7 @@
 //! From a URL to a stream that speaks to whoever it names: name, connection, tunnel, TLS.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{
     StreamExt,
-    future::{Either, select},
+    future::{BoxFuture, Either, select},
     stream::FuturesUnordered,
 };
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
@@ -73,22 +73,42 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// Whoever knows the addresses of names. Asked anew for each connection: what it said before is not remembered here.
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// The addresses of `peer`, which is `HOST:PORT`.
+    ///
+    /// # Errors
+    /// Where it has none, or nobody can be asked.
+    fn addresses(&self, peer: String) -> BoxFuture<'_, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct System;
+
+impl Resolve for System {
+    fn addresses(&self, peer: String) -> BoxFuture<'_, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { lookup_host(peer).await.map(Iterator::collect) })
+    }
+}
+
 /// Dials by the way out and with the trust that it was made with.
 #[derive(Debug)]
 pub(super) struct Dialler {
     tls: OnceCell<Arc<rustls::ClientConfig>>,
     egress: Egress,
+    names: Arc<dyn Resolve>,
 }
 
 impl Dialler {
     /// The protocol is HTTP/1.1, and TLS says so.
-    pub(super) fn new(tls: rustls::ClientConfig, egress: Egress) -> Self {
-        Self { tls: OnceCell::new_with(Some(for_http1(tls))), egress }
+    pub(super) fn new(tls: rustls::ClientConfig, egress: Egress, names: Arc<dyn Resolve>) -> Self {
+        Self { tls: OnceCell::new_with(Some(for_http1(tls))), egress, names }
     }
 
     /// Trusts whom the system trusts, whose certificates are read when they are first needed.
-    pub(super) fn of_system(egress: Egress) -> Self {
-        Self { tls: OnceCell::new(), egress }
+    pub(super) fn of_system(egress: Egress, names: Arc<dyn Resolve>) -> Self {
+        Self { tls: OnceCell::new(), egress, names }
     }
 
     /// The settings of TLS, read where they have not been. Reading takes milliseconds, and blocks.
@@ -105,9 +125,20 @@ impl Dialler {
     pub(super) async fn connect(&self, uri: &Uri) -> Result<Stream, TransportError> {
         let stream = match self.egress.proxy(uri) {
             Some(proxy) => self.tunnel(&proxy, &peer(uri)?).await?,
-            None => Stream::new(dial(uri).await?),
+            None => Stream::new(self.dial(uri).await?),
         };
         if uri.scheme() == Some(&Scheme::HTTPS) { self.secure(uri, stream).await } else { Ok(stream) }
+    }
+
+    /// A connection to the host of `uri`, whichever of its addresses answers first.
+    async fn dial(&self, uri: &Uri) -> Result<TcpStream, TransportError> {
+        let peer = peer(uri)?;
+        let addresses = self.names.addresses(peer.clone()).await;
+        let addresses = addresses.map_err(|source| TransportError::Dns { host: bare_host(uri).to_owned(), source })?;
+        let stream = race(addresses).await.map_err(|source| TransportError::Connect { peer, source })?;
+        // A request is one write; waiting for more would only delay it. Where the option is refused nothing is lost.
+        drop(stream.set_nodelay(true));
+        Ok(stream)
     }
 
     async fn secure(&self, uri: &Uri, stream: Stream) -> Result<Stream, TransportError> {
@@ -136,7 +167,7 @@ impl Dialler {
         if !matches!(proxy.uri.scheme_str(), Some("http" | "https")) {
             return Err(no_tunnel(proxy, to, "only http:// and https:// proxies can be used".into()));
         }
-        let tcp = Stream::new(dial(&proxy.uri).await?);
+        let tcp = Stream::new(self.dial(&proxy.uri).await?);
         let secure = proxy.uri.scheme() == Some(&Scheme::HTTPS);
         let stream = if secure { self.secure(&proxy.uri, tcp).await? } else { tcp };
         match open_tunnel(stream, to, proxy.authorization.clone()).await {
@@ -189,18 +220,6 @@ pub(super) async fn driven<T>(work: impl Future<Output = T>, connection: impl Fu
 /// The host of `uri` as TLS and the resolver want it: an IPv6 address without its brackets.
 fn bare_host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
-}
-
-/// A connection to the host of `uri`, whichever of its addresses answers first.
-async fn dial(uri: &Uri) -> Result<TcpStream, TransportError> {
-    let peer = peer(uri)?;
-    let addresses = lookup_host(&peer).await;
-    let addresses: Vec<_> =
-        addresses.map_err(|source| TransportError::Dns { host: bare_host(uri).to_owned(), source })?.collect();
-    let stream = race(addresses).await.map_err(|source| TransportError::Connect { peer, source })?;
-    // A request is one write; waiting for more would only delay it. Where the option is refused nothing is lost.
-    drop(stream.set_nodelay(true));
-    Ok(stream)
 }
 
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {

@@ -22,7 +22,8 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request};
 
 use super::{
-    AwsCredentials, Issuer, RefreshApi, RefreshRequest, Settings, describe,
+    AwsCredentials, Issuer, RefreshApi, RefreshRequest, Settings,
+    describe::{self, AppClient},
     jwks::{KeySet, Keys, NoKeySet},
     sdk::{self, DateWitness, Refused},
     transport::Transport,
@@ -115,10 +116,19 @@ impl CognitoIssuer {
         self.accept(tokens, keys, None).await
     }
 
+    /// How the app client is set up; `None` where there are no AWS credentials to ask with.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or may not be.
+    pub async fn app_client(&self) -> Option<Result<AppClient, Failure>> {
+        let credentials = self.aws_credentials.as_ref()?;
+        describe::app_client(&self.settings, self.transport.clone(), credentials).await.transpose()
+    }
+
     async fn ask_validity(&self) -> Option<Duration> {
         let credentials = self.aws_credentials.as_ref()?;
-        match describe::refresh_validity(&self.settings, self.transport.clone(), credentials).await {
-            Ok(validity) => validity,
+        match describe::app_client(&self.settings, self.transport.clone(), credentials).await {
+            Ok(client) => client?.refresh_validity,
             Err(failure) => {
                 tracing::debug!(%failure, "the pool does not say how long refresh tokens live");
                 None
@@ -233,7 +243,12 @@ impl CognitoIssuer {
     ///
     /// An import may know neither. Amazon's own Android SDK sends the client secret itself then, which Cognito takes.
     fn secret_hash(&self, secret: &Secret, request: &RefreshRequest) -> Secret {
-        let Some(username) = request.username.as_ref().or(request.subject.as_ref()) else { return secret.clone() };
+        let username = request.username.as_ref().or(request.subject.as_ref());
+        username.map_or_else(|| secret.clone(), |username| self.hash_over(secret, username))
+    }
+
+    /// Base64 of HMAC-SHA256 over the username and the client id.
+    fn hash_over(&self, secret: &Secret, username: &str) -> Secret {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
         let message = format!("{username}{}", self.settings.client_id);
         Secret::new(STANDARD.encode(hmac::sign(&key, message.as_bytes())))
@@ -310,7 +325,7 @@ fn answer(
     challenge: Option<String>,
     date: Option<UnixTime>,
 ) -> Result<Unverified, Refused> {
-    let failed = |failure| Err(Refused { failure, unknown_operation: false });
+    let failed = |failure| Err(Refused { failure, unknown_operation: false, exception: None });
     let malformed =
         |detail: &str| Failure::Transient { kind: TransientKind::Malformed, sent: false, detail: detail.to_owned() };
     let Some(result) = result else {
@@ -357,6 +372,8 @@ fn with_hint(failure: Failure, request: &RefreshRequest) -> Failure {
         other => other,
     }
 }
+
+mod sign_in;
 
 #[cfg(test)]
 mod tests;

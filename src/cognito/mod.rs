@@ -14,13 +14,20 @@ mod describe;
 mod dial;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod sdk;
 mod transport_error;
 
+pub mod challenge;
 pub mod classify;
 pub mod egress;
 pub mod issuer;
 pub mod jwks;
+pub mod refusal;
+pub mod sign_out;
+pub mod srp;
+pub mod token_endpoint;
 pub mod transport;
 pub mod verify;
 
@@ -30,7 +37,9 @@ use futures_util::future::{BoxFuture, ready};
 use http::Uri;
 
 pub use aws_credentials::AwsCredentials;
+pub use describe::AppClient;
 pub use issuer::{CognitoIssuer, Unverified};
+pub use sdk::http_date;
 pub use transport::Transport;
 pub use verify::{read_claims, verify_stored};
 

@@ -135,6 +135,17 @@ pub(super) struct Refused {
     pub(super) failure: Failure,
     /// Whether the endpoint does not know this call.
     pub(super) unknown_operation: bool,
+    /// The exception, where Cognito answered with one.
+    pub(super) exception: Option<Exception>,
+}
+
+/// Cognito's own words.
+#[derive(Debug)]
+pub(super) struct Exception {
+    /// Its name, without namespace.
+    pub(super) name: String,
+    /// Its message, redacted.
+    pub(super) message: String,
 }
 
 impl Refused {
@@ -156,7 +167,9 @@ impl Refused {
                     retry_after: retry_after(headers),
                 };
                 let unknown_operation = classify::is_unknown_operation(exception);
-                Self { failure: classify::classify(&refusal), unknown_operation }
+                let failure = classify::classify(&refusal);
+                let exception = Some(Exception { name: classify::bare_name(exception).to_owned(), message });
+                Self { failure, unknown_operation, exception }
             }
             SdkError::ResponseError(response) => {
                 let status = response.raw().status().as_u16();
@@ -177,7 +190,7 @@ impl Refused {
     }
 
     const fn known(failure: Failure) -> Self {
-        Self { failure, unknown_operation: false }
+        Self { failure, unknown_operation: false, exception: None }
     }
 }
 
@@ -208,7 +221,8 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7, the form that is sent).
-fn http_date(value: &str) -> Option<UnixTime> {
+#[must_use]
+pub fn http_date(value: &str) -> Option<UnixTime> {
     let timestamp = DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
     Some(UnixTime::from_secs(timestamp.as_second()))
 }

@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    dial::{Dialler, driven},
+    dial::{Dialler, System, driven},
     egress::Egress,
     transport_error::{chain, peer},
 };
 
-pub use super::transport_error::TransportError;
+pub use super::{dial::Resolve, transport_error::TransportError};
 use crate::tls;
 
 /// How long an exchange may take.
@@ -55,7 +55,7 @@ impl Transport {
     /// the system's certificates take longer than all the rest of a start.
     #[must_use]
     pub fn of_system() -> Self {
-        Self { dialler: Arc::new(Dialler::of_system(Egress::from_env())), limits: LIMITS }
+        Self { dialler: Arc::new(Dialler::of_system(Egress::from_env(), Arc::new(System))), limits: LIMITS }
     }
 
     /// Reads what TLS needs, where it has not been read.
@@ -69,7 +69,13 @@ impl Transport {
     /// Over `tls`, by this way out.
     #[must_use]
     pub fn through(tls: rustls::ClientConfig, egress: Egress) -> Self {
-        Self { dialler: Arc::new(Dialler::new(tls, egress)), limits: LIMITS }
+        Self::resolving(tls, egress, Arc::new(System))
+    }
+
+    /// Over `tls`, by this way out, and to the addresses that `names` knows.
+    #[must_use]
+    pub fn resolving(tls: rustls::ClientConfig, egress: Egress, names: Arc<dyn Resolve>) -> Self {
+        Self { dialler: Arc::new(Dialler::new(tls, egress, names)), limits: LIMITS }
     }
 
     /// The same with less patience, for tests.

@@ -125,6 +125,13 @@ pub fn read_claims(jwt: &str) -> Result<Claims, Rejection> {
     Parts::of(jwt)?.claims()?.parsed()
 }
 
+/// The text claim `name` of a token that has been verified, where it has one.
+#[must_use]
+pub fn text_claim(jwt: &str, name: &str) -> Option<String> {
+    let claims: serde_json::Map<String, serde_json::Value> = decoded(Parts::of(jwt).ok()?.payload)?;
+    claims.get(name)?.as_str().map(str::to_owned)
+}
+
 /// A stored session whose tokens have been verified again, by the key set that was stored with them and without a call
 /// to anybody. Its claims are those that are signed, and the tokens count as received `now`.
 ///

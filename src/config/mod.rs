@@ -11,12 +11,13 @@
 mod diagnostic;
 mod environment;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kinds;
 mod layers;
 mod locate;
 mod mask;
 mod node;
-mod not_yet;
 mod place;
 mod problem;
 mod reader;
@@ -221,6 +222,35 @@ impl Override {
     }
 }
 
+/// Where a configuration that is not written yet would be read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The profile that it is for.
+    pub profile: String,
+    /// The file that was named, or else the user's own.
+    pub file: PathBuf,
+    /// Whether a person named it.
+    pub named: bool,
+    /// The machine's, for a service of the system.
+    pub system: PathBuf,
+}
+
+impl Destination {
+    /// What `request` leads to.
+    ///
+    /// # Errors
+    /// Where no profile can be made of it, or nobody's home is known.
+    pub fn find(request: &Request, environment: &Environment) -> Result<Self, Error> {
+        let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
+        let located =
+            locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
+        let own = if located.named { located.file } else { located.searched.first().cloned() };
+        let file = own.ok_or_else(|| alone(Problem::new("names no file").fix("write --config FILE")))?;
+        let system = environment.etc.join("cognito-proxy").join(format!("{}.toml", located.profile));
+        Ok(Self { profile: located.profile, file, named: located.named, system })
+    }
+}
+
 impl Config {
     /// Finds, reads and judges the configuration.
     ///
@@ -231,11 +261,22 @@ impl Config {
         let located =
             locate::locate(request.config.as_deref(), request.profile.as_deref(), environment).map_err(alone)?;
         let text = located.file.as_deref().map(read).transpose()?;
+        Self::of(text.as_ref(), &located, request, environment)
+    }
+
+    /// Reads and judges `text`, which is what `located.file` holds.
+    fn of(
+        text: Option<&FileText>,
+        located: &Located,
+        request: &Request,
+        environment: &Environment,
+    ) -> Result<Self, Error> {
+        let alone = |problem| Error::new(vec![Diagnostic::locate(problem, None)]);
         let (variables, mut problems) = environment.settings();
-        let entries = text.as_ref().map(|file| node::parse_document(&file.text)).transpose();
+        let entries = text.map(|file| node::parse_document(&file.text)).transpose();
         let entries = entries.map(Option::unwrap_or_default).map_err(|problem| {
             problems.insert(0, problem);
-            let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text.as_ref()));
+            let located = problems.iter().map(|problem| Diagnostic::locate(problem.clone(), text));
             Error::new(located.collect())
         })?;
         let flag = |one: &Override| Node { value: one.value.clone(), place: Place::Flag(one.flag.to_owned()) };
@@ -245,7 +286,30 @@ impl Config {
         let document = Document { path: located.file.as_deref(), root };
         let layers = Layers::merge(Defaults(&SECTIONS), document, Variables(&variables), Flags(&flags));
         let layers = layers.map_err(alone)?;
-        judge(Reader::new(&layers, text.as_ref(), problems), &located, environment)
+        judge(Reader::new(&layers, text, problems), located, environment)
+    }
+
+    /// Looks up on this machine what only it knows: the users of `guard.users`.
+    ///
+    /// # Errors
+    /// A user that is not here. `run` refuses to start for it; other commands have no use for it.
+    pub fn check_here(&self) -> Result<(), Error> {
+        let Err(guard::UsersError::NoSuchUser(name)) = guard::Users::resolve(&self.guard.users) else { return Ok(()) };
+        let location = match (self.origin_of("guard.users"), &self.file) {
+            (Some(Origin::Environment { variable }), _) => Location::Environment(variable.clone()),
+            (_, Some(file)) => Location::WholeFile(file.clone()),
+            (_, None) => Location::Nowhere,
+        };
+        let diagnostic = Diagnostic {
+            key: Some("guard.users".into()),
+            location,
+            message: format!("lists {name:?}, and /etc/passwd has no such user"),
+            fix: Some(format!(
+                "make that user, or write the uid, which `id -u {name}` prints where another source knows it"
+            )),
+            refused: false,
+        };
+        Err(Error::new(vec![diagnostic]))
     }
 
     /// The sections that differ from `new` and take effect only at a restart.
@@ -326,11 +390,10 @@ fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -
     let current = resolve::session::current(context, &file);
     let warn = resolve::session::warn(context, &file.warn);
     let guard = resolve::guard::resolve(context, &file.guard);
-    let store = resolve::limits::store(context, &file.store, default_store);
+    let store = resolve::limits::store(context, &file.store, default_store, &located.profile);
     let server = resolve::limits::resolve(context, &file);
     let workers = resolve::limits::workers(context, &file.runtime);
     let notices = std::mem::take(&mut context.notices);
-    not_yet::check(&mut reader);
     let runtime_dir = runtime_dir.or_else(|| store.as_ref()?.path().parent().map(Path::to_owned));
     let (effective, diagnostics) = reader.finish();
     let (true, Some(cognito), Some(upstream), Some(inject), Some(routes), Some(store), Some(runtime_dir)) =

@@ -137,20 +137,6 @@ impl<'a> Reader<'a> {
             .any(|problem| problem.meant.as_deref().is_some_and(|meant| meant == key || meant == section))
     }
 
-    /// Remembers a mistake in place of all that was said about its key.
-    pub(super) fn replace(&mut self, problem: Problem) {
-        self.problems.retain(|other| other.key != problem.key);
-        self.problems.push(problem);
-    }
-
-    /// Where `section.key` was written, and what, as TOML; `None` where nobody set it.
-    pub(super) fn written(&self, key: &str) -> Option<(Place, String)> {
-        let (section, name) = key.split_once('.')?;
-        let node = self.layers.get(&[section, name]).filter(|node| node.place != Place::Unset)?;
-        let shown = node.to_string();
-        Some((node.place, shown))
-    }
-
     /// States what follows from other keys, in place of "not set".
     pub(super) fn derive(&mut self, key: &str, value: String, from: &str) {
         if let Some(effective) = self.effective.iter_mut().find(|effective| effective.key == key)

@@ -25,6 +25,8 @@ pub enum Lie {
     BadSignature,
     /// A `kid` that the key set does not have.
     UnknownKid,
+    /// Another sign-in's `nonce`.
+    Nonce,
     /// `exp` an hour ago, and `iat` a lifetime before that.
     Expired,
     /// `iat` alone moved by so many seconds.
@@ -77,6 +79,7 @@ impl Lie {
                 let claim = if kind == TokenKind::Id { "aud" } else { "client_id" };
                 claims.insert(claim.into(), json!("another0app0client00000000"));
             }
+            Self::Nonce => drop(claims.insert("nonce".into(), json!(random::uuid()))),
             Self::TokenUse => {
                 let other = if kind == TokenKind::Id { TokenKind::Access } else { TokenKind::Id };
                 claims.insert("token_use".into(), json!(other.as_str()));

@@ -28,12 +28,14 @@
 pub mod echo;
 
 mod calls;
+mod codes;
 mod exception;
 mod fault;
 mod jwt;
 mod keys;
 mod lie;
 mod listener;
+mod oauth;
 mod operation;
 mod ops;
 mod pool;
@@ -44,6 +46,7 @@ mod shared;
 mod state;
 mod tasks;
 mod tokens;
+mod totp;
 mod wire;
 
 #[cfg(test)]
@@ -57,7 +60,8 @@ pub use lie::Lie;
 pub use operation::Operation;
 pub use pool::{DevPool, HeldAnswers, OldKeys, StartError, Tokens};
 pub use settings::{
-    AppClient, DescribeAccess, DescribedUnits, DeviceRule, Flow, Flows, IssuerForm, ReuseRule, Revocation, Rotation,
-    Settings, Standing, User, Validity,
+    AppClient, DescribeAccess, DescribedUnits, DeviceRule, Factor, Flow, Flows, HostedPages, IssuerForm, ReuseRule,
+    Revocation, Rotation, SecondFactor, Settings, Standing, User, Validity,
 };
 pub use tokens::RotationStep;
+pub use totp::application_code;

@@ -7,6 +7,12 @@ use serde_json::Value;
 pub enum Operation {
     /// `InitiateAuth`, with its `AuthFlow`.
     InitiateAuth(String),
+    /// `RespondToAuthChallenge`, with its `ChallengeName`.
+    RespondToAuthChallenge(String),
+    /// `AssociateSoftwareToken`.
+    AssociateSoftwareToken,
+    /// `VerifySoftwareToken`.
+    VerifySoftwareToken,
     /// `GetTokensFromRefreshToken`.
     GetTokensFromRefreshToken,
     /// `RevokeToken`.
@@ -21,6 +27,14 @@ pub enum Operation {
     Jwks,
     /// `GET /POOL/.well-known/openid-configuration`.
     Discovery,
+    /// `GET /oauth2/authorize`.
+    Authorize,
+    /// `/login`: the page that asks for user name and password.
+    HostedLogin,
+    /// `POST /oauth2/token`.
+    OauthToken,
+    /// `POST /oauth2/revoke`.
+    OauthRevoke,
     /// Whatever else was asked for.
     Unknown(String),
 }
@@ -29,7 +43,10 @@ impl Operation {
     /// What `X-Amz-Target` names after the dot.
     pub(super) fn of_target(name: &str, request: &Value) -> Self {
         match name {
-            "InitiateAuth" => Self::InitiateAuth(flow(request)),
+            "InitiateAuth" => Self::InitiateAuth(text(request, "AuthFlow")),
+            "RespondToAuthChallenge" => Self::RespondToAuthChallenge(text(request, "ChallengeName")),
+            "AssociateSoftwareToken" => Self::AssociateSoftwareToken,
+            "VerifySoftwareToken" => Self::VerifySoftwareToken,
             "GetTokensFromRefreshToken" => Self::GetTokensFromRefreshToken,
             "RevokeToken" => Self::RevokeToken,
             "GlobalSignOut" => Self::GlobalSignOut,
@@ -49,10 +66,16 @@ impl Operation {
         }
     }
 
-    /// Whether it goes to the API, and not to the public documents beside it.
+    /// Whether it goes to the API, and not to the public documents or the pages beside it.
     #[must_use]
     pub fn is_api(&self) -> bool {
-        !matches!(self, Self::Jwks | Self::Discovery)
+        !matches!(self, Self::Jwks | Self::Discovery | Self::Authorize | Self::HostedLogin)
+    }
+
+    /// Whether it goes to the endpoints of the pool's domain, which have answers and errors of their own.
+    #[must_use]
+    pub fn is_oauth(&self) -> bool {
+        matches!(self, Self::Authorize | Self::HostedLogin | Self::OauthToken | Self::OauthRevoke)
     }
 }
 
@@ -65,6 +88,6 @@ pub(super) enum Signed {
     No,
 }
 
-fn flow(request: &Value) -> String {
-    request.get("AuthFlow").and_then(Value::as_str).unwrap_or_default().to_owned()
+fn text(request: &Value, field: &str) -> String {
+    request.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -18,8 +18,9 @@ use super::{
     listener, server,
     settings::{AppClient, IssuerForm, Settings, Standing, User, Validity},
     shared::Shared,
-    state::{self, NewDevice, Pool},
+    state::{self, DeviceUsed, Pool},
     tasks::TaskGroup,
+    totp,
 };
 use crate::{
     clock::{SharedClock, UnixTime},
@@ -189,7 +190,7 @@ impl DevPool {
     pub fn sign_in_with_scope(&self, username: &str, client_id: &str, scope: &str) -> Result<Tokens, Exception> {
         let now = self.now();
         let mut inner = self.shared.lock();
-        let grant = inner.pool.sign_in(now, username, client_id, scope, NewDevice::Confirmed)?;
+        let grant = inner.pool.sign_in(now, username, client_id, scope, DeviceUsed::NewAndConfirmed)?;
         let written = grant.write(inner.pool.keys(), None)?;
         Ok(Tokens {
             id_token: Secret::new(written.id_token),
@@ -235,6 +236,32 @@ impl DevPool {
     pub fn hold_answers(&self) -> HeldAnswers {
         self.shared.gate.send_modify(|holders| *holders += 1);
         HeldAnswers(Arc::clone(&self.shared))
+    }
+
+    /// The code that was sent to a user last, by text message or e-mail.
+    #[must_use]
+    pub fn sent_code(&self, username: &str) -> Option<String> {
+        self.shared.lock().pool.challenges.sent_code(username)
+    }
+
+    /// A code of a user's authenticator application that is good now and was not used yet.
+    #[must_use]
+    pub fn application_code(&self, username: &str) -> Option<String> {
+        let now = self.now();
+        let inner = self.shared.lock();
+        let secret = inner.pool.users.get(username)?.application.clone()?;
+        let used = inner.pool.challenges.used_step(username);
+        Some(totp::code(&secret, totp::step(now).max(used.map_or(0, |used| used + 1))))
+    }
+
+    /// Closes every sign-in that is not finished: its next answer is an "Invalid session for the user".
+    pub fn close_challenges(&self) {
+        self.shared.lock().pool.challenges.close();
+    }
+
+    /// Forgets every device.
+    pub fn forget_devices(&self) {
+        self.shared.lock().pool.challenges.forget_devices();
     }
 
     /// Makes a user's sign-ins older by `by`: the next refresh says so in `auth_time`.

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::AUTHORIZATION};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::{
     fault::Fault,
     lie::Lie,
     listener::ResetSwitch,
+    oauth,
     operation::{Operation, Signed},
     ops::{self, Answer},
     random,
@@ -101,6 +102,10 @@ async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Asked, Reje
     let (head, body) = request.into_parts();
     let signed = signed(&head.headers);
     let asked = |operation, request| Ok(Asked { operation, request, signed });
+    if let Some(operation) = oauth::operation(&head.method, head.uri.path()) {
+        let form = whole(body).await?;
+        return asked(operation, oauth::fields(&head.headers, head.uri.query(), &form));
+    }
     let under_pool = head.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(shared.pool_id.as_str()));
     match (&head.method, under_pool) {
         (&Method::GET, Some("/.well-known/jwks.json")) => return asked(Operation::Jwks, Value::Null),
@@ -108,8 +113,7 @@ async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Asked, Reje
         (&Method::POST, _) if head.uri.path() == "/" => {}
         _ => return Err(Rejection::Status(StatusCode::NOT_FOUND)),
     }
-    let body = Limited::new(body, MAX_REQUEST).collect().await;
-    let body = body.map_err(|_| Rejection::Status(StatusCode::PAYLOAD_TOO_LARGE))?.to_bytes();
+    let body = whole(body).await?;
     let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some(name) = target.strip_prefix("AWSCognitoIdentityProviderService.") else {
         return Err(Rejection::Exception("UnknownOperationException"));
@@ -118,6 +122,11 @@ async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Asked, Reje
         Ok(request) if request.is_object() => asked(Operation::of_target(name, &request), request),
         _ => Err(Rejection::Exception("SerializationException")),
     }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Rejection> {
+    let body = Limited::new(body, MAX_REQUEST).collect().await;
+    body.map(Collected::to_bytes).map_err(|_| Rejection::Status(StatusCode::PAYLOAD_TOO_LARGE))
 }
 
 fn signed(headers: &HeaderMap) -> Signed {
@@ -140,14 +149,30 @@ fn decide(shared: &Shared, asked: &Asked) -> Decided {
     let mut call = Call {
         at: now,
         operation: asked.operation.clone(),
-        client_id: asked.request.get("ClientId").and_then(Value::as_str).map(ToOwned::to_owned),
+        client_id: client_id(&asked.request).map(ToOwned::to_owned),
         refresh_token: presented(&asked.request).map(fingerprint),
         outcome: Outcome::Answered,
         committed: false,
         rotation: RotationStep::Off,
     };
     let response = match &fault {
+        Some(Fault::Exception { exception, .. }) if asked.operation.is_oauth() => {
+            oauth::Refusal::of_fault(exception).response()
+        }
         Some(fault) if !fault.commits() => spoiled(fault),
+        _ if asked.operation.is_oauth() => {
+            match oauth::call(&mut inner.pool, now, &asked.operation, &asked.request, lie.as_ref()) {
+                Ok((body, rotation)) => {
+                    call.committed = true;
+                    call.rotation = rotation;
+                    body
+                }
+                Err(refusal) => {
+                    call.outcome = Outcome::Refused(refusal.error.clone());
+                    refusal.response()
+                }
+            }
+        }
         _ => match run(&mut inner.pool, asked, now, lie.as_ref()) {
             Ok((body, rotation)) => {
                 call.committed = true;
@@ -227,10 +252,16 @@ fn discovery(pool: &Pool) -> Value {
     })
 }
 
+/// The app client that a call names, where it does.
+fn client_id(request: &Value) -> Option<&str> {
+    request.get("ClientId").or_else(|| request.get("client_id")).and_then(Value::as_str)
+}
+
 /// The refresh token that a call presents, where it does.
 fn presented(request: &Value) -> Option<&str> {
     let parameter = request.get("AuthParameters").and_then(|parameters| parameters.get("REFRESH_TOKEN"));
-    parameter.or_else(|| request.get("RefreshToken")).or_else(|| request.get("Token")).and_then(Value::as_str)
+    let fields = ["RefreshToken", "Token", "refresh_token", "token"];
+    parameter.or_else(|| fields.iter().find_map(|field| request.get(field))).and_then(Value::as_str)
 }
 
 /// What the log shows in the place of a token.

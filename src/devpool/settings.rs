@@ -5,6 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 use super::{exception::Exception, random};
 use crate::secret::Secret;
 
+/// The scope that the user pool's own API wants of an access token.
+pub(super) const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
+
 /// A pool before it starts.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -27,6 +30,16 @@ pub struct Settings {
     /// What `REFRESH_TOKEN_AUTH` answers where the app client does not allow it, as every rotating client does not.
     /// AWS documents the refusal and not its exception.
     pub refresh_flow_refusal: Exception,
+    /// What `/oauth2/authorize` does with a sound request.
+    pub hosted_pages: HostedPages,
+    /// Whether a user without a second factor has to set one up (`MfaConfiguration`).
+    pub second_factor: SecondFactor,
+    /// What `USER_AUTH` offers, in the names of `AvailableChallenges`.
+    pub first_factors: Vec<String>,
+    /// How long a sign-in may take from challenge to challenge (`AuthSessionValidity`).
+    pub challenge_validity: Duration,
+    /// How many wrong codes close a sign-in.
+    pub wrong_codes: u32,
     /// How many calls the log remembers, the latest ones.
     pub remembered_calls: usize,
 }
@@ -68,6 +81,11 @@ impl Default for Settings {
             describe: DescribeAccess::Denied,
             reuse: ReuseRule::RefusesTheReused,
             refresh_flow_refusal: Exception::invalid_parameter("REFRESH_TOKEN_AUTH flow not enabled for this client"),
+            hosted_pages: HostedPages::Form,
+            second_factor: SecondFactor::Optional,
+            first_factors: ["PASSWORD_SRP", "PASSWORD", "EMAIL_OTP"].map(str::to_owned).to_vec(),
+            challenge_validity: Duration::from_secs(180),
+            wrong_codes: 5,
             remembered_calls: 65_536,
         }
     }
@@ -82,6 +100,15 @@ pub enum IssuerForm {
     Endpoint,
     /// This text.
     Fixed(String),
+}
+
+/// What managed login shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostedPages {
+    /// A page that asks for user name and password.
+    Form,
+    /// Nothing: this user is sent back at once, as where a browser has a session already.
+    SignIn(String),
 }
 
 /// Whether devices matter to a refresh.
@@ -126,6 +153,10 @@ pub struct AppClient {
     pub flows: Flows,
     /// `EnableTokenRevocation`: with it tokens have `origin_jti`.
     pub revocation: Revocation,
+    /// `CallbackURLs`, each to the letter.
+    pub callback_urls: Vec<String>,
+    /// `AllowedOAuthScopes`.
+    pub scopes: Vec<String>,
     /// How `DescribeUserPoolClient` states the validities.
     pub units: DescribedUnits,
 }
@@ -142,6 +173,8 @@ impl AppClient {
             rotation: Rotation::Off,
             flows: Flows::default(),
             revocation: Revocation::Enabled,
+            callback_urls: vec!["http://localhost:8976/callback".into()],
+            scopes: ["openid", "email", "phone", "profile", ADMIN_SCOPE].map(str::to_owned).to_vec(),
             units: DescribedUnits::Seconds,
         }
     }
@@ -150,6 +183,13 @@ impl AppClient {
     #[must_use]
     pub fn with_secret(mut self, secret: &str) -> Self {
         self.secret = Some(Secret::from(secret));
+        self
+    }
+
+    /// The same, which managed login may send back to this URL too.
+    #[must_use]
+    pub fn with_callback(mut self, url: &str) -> Self {
+        self.callback_urls.push(url.to_owned());
         self
     }
 
@@ -203,19 +243,32 @@ pub enum Rotation {
     },
 }
 
+/// `MfaConfiguration`, as far as it differs between users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Whoever has one is asked for it.
+    Optional,
+    /// Whoever has none has to set one up (`MFA_SETUP`).
+    Required,
+}
+
 /// Which flows an app client allows (`ExplicitAuthFlows`). `GetTokensFromRefreshToken` is bound to none: whether it
 /// needs `ALLOW_REFRESH_TOKEN_AUTH` is not documented, and on a rotating client it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flows {
     /// `ALLOW_USER_PASSWORD_AUTH`.
     pub password: Flow,
+    /// `ALLOW_USER_SRP_AUTH`.
+    pub srp: Flow,
+    /// `ALLOW_USER_AUTH`.
+    pub choice: Flow,
     /// `ALLOW_REFRESH_TOKEN_AUTH`.
     pub refresh: Flow,
 }
 
 impl Default for Flows {
     fn default() -> Self {
-        Self { password: Flow::Allowed, refresh: Flow::Allowed }
+        Self { password: Flow::Allowed, srp: Flow::Allowed, choice: Flow::Refused, refresh: Flow::Allowed }
     }
 }
 
@@ -257,8 +310,27 @@ pub struct User {
     pub email: String,
     /// The password.
     pub password: Secret,
+    /// Whether the user has to choose another one (`FORCE_CHANGE_PASSWORD`).
+    pub is_password_temporary: bool,
+    /// Required attributes that have no value yet, which come with the new password.
+    pub missing_attributes: Vec<String>,
+    /// Second factors, in no order of preference.
+    pub factors: Vec<Factor>,
+    /// The secret of an authenticator application, in base32.
+    pub application: Option<Secret>,
     /// Whether the user may sign in and refresh.
     pub standing: Standing,
+}
+
+/// A second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// `SOFTWARE_TOKEN_MFA`.
+    Application,
+    /// `SMS_MFA`.
+    TextMessage,
+    /// `EMAIL_OTP`.
+    Email,
 }
 
 impl User {
@@ -270,6 +342,10 @@ impl User {
             sub: random::uuid(),
             email: format!("{username}@example.com"),
             password: Secret::new(format!("{}aA1!", random::uuid())),
+            is_password_temporary: false,
+            missing_attributes: Vec::new(),
+            factors: Vec::new(),
+            application: None,
             standing: Standing::Enabled,
         }
     }
@@ -285,6 +361,24 @@ impl User {
     #[must_use]
     pub fn with_password(mut self, password: &str) -> Self {
         self.password = Secret::from(password);
+        self
+    }
+
+    /// The same with a password that has to be changed, and these attributes that have to be given.
+    #[must_use]
+    pub fn with_temporary_password(mut self, password: &str, missing: &[&str]) -> Self {
+        self.missing_attributes = missing.iter().map(|&name| name.to_owned()).collect();
+        self.is_password_temporary = true;
+        self.with_password(password)
+    }
+
+    /// The same with one more second factor.
+    #[must_use]
+    pub fn with_factor(mut self, factor: Factor) -> Self {
+        if factor == Factor::Application && self.application.is_none() {
+            self.application = Some(super::totp::new_secret());
+        }
+        self.factors.push(factor);
         self
     }
 }

@@ -8,13 +8,17 @@
 //!
 //! Whether a changed `RefreshTokenValidity` applies to tokens that were issued before is not documented; here it does.
 
+pub(super) mod challenges;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
+use self::challenges::Challenges;
 use super::{
+    codes::Codes,
     exception::Exception,
     jwt::Parts,
     keys::{KeyError, KeySet},
@@ -24,8 +28,7 @@ use super::{
 };
 use crate::{clock::UnixTime, session::TokenKind};
 
-/// The scope that the user pool's own API wants of an access token.
-pub(super) const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
+pub(super) use super::settings::ADMIN_SCOPE;
 
 /// A pool at work.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Pool {
     pub(super) clients: BTreeMap<String, AppClient>,
     /// By username.
     pub(super) users: BTreeMap<String, User>,
+    /// Authorization codes that wait to be redeemed.
+    pub(super) codes: Codes,
     sign_ins: Vec<SignIn>,
     /// SHA-256 of each refresh token, with its place: the tokens themselves are not kept.
     refresh_tokens: HashMap<[u8; 32], Place>,
@@ -45,6 +50,8 @@ pub(super) struct Pool {
     /// Keys that sign no more and are still in the key set.
     retired_keys: Vec<Arc<KeySet>>,
     generation: usize,
+    /// Sign-ins that are not finished, and the devices that are remembered.
+    pub(super) challenges: Challenges,
     /// How far AWS's clock is ahead of ours, in milliseconds.
     pub(super) skew_millis: i64,
 }
@@ -97,13 +104,15 @@ pub(super) struct Spend<'a> {
     pub(super) device_key: Option<&'a str>,
 }
 
-/// Whether a new device starts out confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NewDevice {
-    /// Yes: a sign-in by the handle is a finished one.
-    Confirmed,
-    /// The caller is to call `ConfirmDevice`.
-    Unconfirmed,
+/// Which device a sign-in is from, where the pool remembers devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DeviceUsed {
+    /// A new one that is confirmed already: a sign-in by the handle is a finished one.
+    NewAndConfirmed,
+    /// A new one, for which the caller is to call `ConfirmDevice`.
+    New,
+    /// One that has proved itself.
+    Known(Device),
 }
 
 impl Pool {
@@ -116,11 +125,13 @@ impl Pool {
             issuer,
             clients,
             users,
+            codes: Codes::default(),
             sign_ins: Vec::new(),
             refresh_tokens: HashMap::new(),
             keys: KeySet::of_generation(0)?,
             retired_keys: Vec::new(),
             generation: 0,
+            challenges: Challenges::default(),
             skew_millis: 0,
         })
     }
@@ -170,17 +181,21 @@ impl Pool {
         username: &str,
         client_id: &str,
         scope: &str,
-        new_device: NewDevice,
+        from: DeviceUsed,
     ) -> Result<Grant, Exception> {
         let client = self.client(client_id)?.clone();
         let user = self.user(username).ok_or_else(no_such_user)?.clone();
         if let Some(refusal) = standing_refusal(user.standing) {
             return Err(refusal);
         }
-        let device = (self.settings.devices == DeviceRule::Remembered).then(|| Device {
-            key: format!("{}_{}", self.region(), random::uuid()),
-            group_key: format!("-{}", random::uuid()),
-            confirmed: new_device == NewDevice::Confirmed,
+        let is_confirmed = from == DeviceUsed::NewAndConfirmed;
+        let device = (self.settings.devices == DeviceRule::Remembered).then(|| match from {
+            DeviceUsed::Known(device) => device,
+            DeviceUsed::NewAndConfirmed | DeviceUsed::New => Device {
+                key: format!("{}_{}", self.region(), random::uuid()),
+                group_key: format!("-{}", random::uuid()),
+                confirmed: is_confirmed,
+            },
         });
         self.sign_ins.push(SignIn {
             client_id: client.id.clone(),
@@ -293,11 +308,12 @@ impl Pool {
     }
 
     /// `ConfirmDevice`, for the sign-in of `origin_jti`.
-    pub(super) fn confirm_device(&mut self, origin_jti: &str, key: &str) -> Result<(), Exception> {
+    pub(super) fn confirm_device(&mut self, origin_jti: &str, key: &str) -> Result<Device, Exception> {
         let devices = self.sign_ins.iter_mut().filter(|sign_in| sign_in.origin_jti == origin_jti);
         let device = devices.filter_map(|sign_in| sign_in.device.as_mut()).find(|device| device.key == key);
-        device.ok_or_else(|| Exception::new("ResourceNotFoundException", "Device does not exist."))?.confirmed = true;
-        Ok(())
+        let device = device.ok_or_else(no_such_device)?;
+        device.confirmed = true;
+        Ok(device.clone())
     }
 
     /// Makes every sign-in of `username` older by `by`, rotation's grace periods included.
@@ -365,6 +381,7 @@ impl Pool {
             scope: sign_in.scope.clone(),
             auth_time: sign_in.auth_time,
             issued_at: now,
+            nonce: None,
             origin_jti: (client.revocation == Revocation::Enabled).then(|| sign_in.origin_jti.clone()),
             refresh_token: None,
             rotation: RotationStep::Off,
@@ -404,6 +421,11 @@ pub(super) fn secret_hash(secret: &str, username: &str, client_id: &str) -> Stri
 /// "Incorrect username or password.", also for an unknown user.
 pub(super) fn no_such_user() -> Exception {
     Exception::not_authorized("Incorrect username or password.")
+}
+
+/// "Device does not exist."
+pub(super) fn no_such_device() -> Exception {
+    Exception::new("ResourceNotFoundException", "Device does not exist.")
 }
 
 /// Why a user may not have tokens.

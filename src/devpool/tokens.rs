@@ -25,6 +25,8 @@ pub(super) struct Grant {
     pub(super) auth_time: UnixTime,
     pub(super) issued_at: UnixTime,
     pub(super) origin_jti: Option<String>,
+    /// What the authorization request named; in the ID token of the sign-in alone.
+    pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<String>,
     pub(super) rotation: RotationStep,
     pub(super) device: Option<Device>,
@@ -126,6 +128,9 @@ impl Grant {
         claims.insert("cognito:username".into(), json!(self.username));
         claims.insert("email".into(), json!(self.email));
         claims.insert("email_verified".into(), json!(true));
+        if let Some(nonce) = &self.nonce {
+            claims.insert("nonce".into(), json!(nonce));
+        }
         claims
     }
 

@@ -98,7 +98,8 @@ fn parse_port(digits: &str) -> Result<Option<u16>, AuthorityError> {
 }
 
 fn parse_name(text: &str) -> Result<Host<'_>, AuthorityError> {
-    let name = text.strip_suffix('.').unwrap_or(text);
+    // Of two dots neither is left out: what is written back must be read as the same.
+    let name = text.strip_suffix('.').filter(|name| !name.ends_with('.')).unwrap_or(text);
     if name.is_empty() {
         return Err(AuthorityError::Empty);
     }
@@ -139,6 +140,9 @@ pub enum HostPatternError {
     /// An IPv6 address without brackets.
     #[error("{0:?}: write an IPv6 address in brackets, as in \"[{0}]:8900\"")]
     Brackets(String),
+    /// `0.0.0.0` or `[::]`. Browsers lead them to this machine, tell of no site that asks, and so any page could ask.
+    #[error("{0:?} is an address to listen on, and no name of a host; write what clients call it")]
+    Unspecified(String),
     /// No host and port.
     #[error("{text:?} is no HOST or HOST:PORT: {source}")]
     Authority {
@@ -162,6 +166,9 @@ impl HostPattern {
             return Err(HostPatternError::Brackets(text.to_owned()));
         }
         match Authority::parse(text) {
+            Ok(Authority { host: Host::Ip(address), .. }) if address.to_canonical().is_unspecified() => {
+                Err(HostPatternError::Unspecified(text.to_owned()))
+            }
             Ok(authority) => Ok(Self { host: authority.host.to_owned(), port: authority.port }),
             Err(source) => Err(HostPatternError::Authority { text: text.to_owned(), source }),
         }
@@ -301,12 +308,16 @@ mod tests {
             ("*.example", "without \"*\""),
             ("http://localhost", "is a URL"),
             ("::1", "in brackets"),
+            ("0.0.0.0:8900", "address to listen on"),
+            ("[::]", "address to listen on"),
+            ("[::ffff:0.0.0.0]", "address to listen on"),
             ("", "no host"),
             ("a b", "' '"),
         ] {
             let error = HostPattern::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text:?}: {error}");
         }
+        assert_eq!(HostPattern::parse("Localhost..").unwrap().to_string(), "localhost..");
         assert_eq!(HostPattern::parse("[::1]:8900").unwrap().to_string(), "[::1]:8900");
         assert_eq!(HostPattern::of_listener("::1", 8900), HostPattern::of_listener("[::1]", 8900));
         assert_eq!(HostPattern::of_listener("LocalHost", 1).unwrap().to_string(), "localhost:1");

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, Version,
-    header::{HOST, ORIGIN, REFERER},
+    header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, REFERER},
     request::Parts,
 };
 
@@ -15,7 +15,7 @@ use super::{
     ClientKey, Cors, HostPattern, Origin, Peer, Settings, Users,
     authority::{Authority, Host},
     client_key::CLIENT_KEY,
-    origin, refusal,
+    cors, origin, refusal,
 };
 use crate::reply::Refusal;
 
@@ -117,6 +117,21 @@ impl Guard {
             Post::Admin => (None, self.admit_admin(connection, head)),
         };
         decision.unwrap_or_else(|refusal| Verdict::Refused(Refused { refusal, cors: listed.map(Cors::new) }))
+    }
+
+    /// Takes out of a response that nobody listed asked for what would let a page read it.
+    ///
+    /// Such a request came from no page, or from one that needs no leave; but a browser may keep the response and show
+    /// it to another page that shares its cache, without asking here again. Where origins are listed, what is kept for
+    /// nobody in particular must not be shown to them either, for they need leave in it (Fetch standard, "CORS protocol
+    /// and HTTP caches").
+    pub fn seal(&self, headers: &mut HeaderMap) {
+        if self.post == Post::Proxy {
+            headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+            if !self.origins.is_empty() {
+                cors::vary(headers, "Origin");
+            }
+        }
     }
 
     fn admit_admin(&self, connection: &Connection, head: &Parts) -> Result<Verdict, Refusal> {

@@ -77,7 +77,7 @@ impl Cors {
 }
 
 /// Adds `name` to `Vary`, unless it is there already (RFC 9110 §12.5.5).
-fn vary(headers: &mut HeaderMap, name: &'static str) {
+pub(super) fn vary(headers: &mut HeaderMap, name: &'static str) {
     let said =
         headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok()).any(|value| {
             value.split(',').map(str::trim).any(|member| member == "*" || member.eq_ignore_ascii_case(name))

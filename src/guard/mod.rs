@@ -15,6 +15,8 @@ mod authority;
 mod check;
 mod client_key;
 mod cors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod origin;
 pub mod peer;
 mod refusal;

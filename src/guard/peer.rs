@@ -66,6 +66,15 @@ impl Resolver {
         }
     }
 
+    /// A resolver that does without `sock_diag`, as in a sandbox that forbids it: each look-up reads `/proc/self/net`.
+    #[must_use]
+    pub const fn without_netlink() -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            diag: None,
+        }
+    }
+
     /// Who made the connection from `peer` to `local`. Two system calls for a local peer; never waits.
     #[must_use]
     pub fn tcp(&self, local: SocketAddr, peer: SocketAddr) -> Peer {

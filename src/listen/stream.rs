@@ -5,9 +5,11 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -53,6 +55,15 @@ impl Stream {
             Self::Unix(stream) => stream.try_read(&mut byte),
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Lets the connection end in a reset, for a peer that would take an end for the end of what it reads. Unix sockets
+    /// know no reset.
+    pub fn reset_when_dropped(&self) {
+        if let Self::Tcp(stream) = self {
+            // It fails where the connection is gone already, which the peer knows then.
+            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        }
     }
 
     /// Whether the other end has closed its half, or is gone, even where bytes that it sent are still unread.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{h1, pool::Lease};
+use super::{h1, hop, pool::Lease};
 use crate::reply;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -96,6 +96,12 @@ fn pass_on(
         }
         // Trailers are the last there is.
         Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !with_trailers => Poll::Ready(None),
+        Poll::Ready(Some(Ok(mut frame))) => {
+            if let Some(trailers) = frame.trailers_mut() {
+                hop::strip_response_trailers(trailers);
+            }
+            Poll::Ready(Some(Ok(frame)))
+        }
         frame => frame,
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn request(head: &Parts, rare: Rare, pseudonym: &str) -> Result<Check
             "leave Expect out",
         ));
     }
-    if rare.via && list(&head.headers, &VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)) {
+    if rare.via && list(&head.headers, &VIA).any(|hop| received_by(hop) == Some(pseudonym.as_bytes())) {
         let detail = "the request has come through this proxy before";
         return Err(Refusal::new(
             Code::LoopDetected,
@@ -86,13 +86,24 @@ pub(super) fn request(head: &Parts, rare: Rare, pseudonym: &str) -> Result<Check
             "set upstream.url to an address that is not the proxy's own",
         ));
     }
-    if rare.max_forwards
-        && head.method == Method::OPTIONS
-        && head.headers.get(MAX_FORWARDS).is_some_and(|left| left == "0")
-    {
+    if rare.max_forwards && forwards_left(head) == Some(0) {
         return Ok(Checked::Answer(options()));
     }
     Ok(Checked::Forward)
+}
+
+/// How many more hops OPTIONS may take; of other methods that are passed on, `Max-Forwards` says nothing (RFC 9110
+/// §7.6.2).
+pub(super) fn forwards_left(head: &Parts) -> Option<u64> {
+    if head.method != Method::OPTIONS {
+        return None;
+    }
+    head.headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
+}
+
+/// Who took a message, by a member of `Via`: its second word (RFC 9110 §7.6.3).
+fn received_by(hop: &[u8]) -> Option<&[u8]> {
+    hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1)
 }
 
 /// hyper takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
@@ -168,7 +179,7 @@ mod tests {
 
     #[test]
     fn options_of_the_server_itself_are_answered_here() {
-        for (target, headers) in [("*", &[][..]), ("/x", &[("max-forwards", "0")])] {
+        for (target, headers) in [("*", &[][..]), ("/x", &[("max-forwards", "0")]), ("/x", &[("max-forwards", "00")])] {
             match checked("OPTIONS", target, headers) {
                 Ok(Checked::Answer(response)) => assert!(response.headers().contains_key(ALLOW)),
                 other => panic!("{target}: {other:?}"),

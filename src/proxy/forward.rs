@@ -8,6 +8,7 @@ use http::{
     request::Parts,
     uri::{Authority, Scheme},
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
@@ -51,7 +52,7 @@ pub(super) async fn send(
     wanted: Wanted,
     patience: &Patience,
 ) -> Result<Answer, Failure> {
-    let has_no_body = patience.progress.is_none() && http_body::Body::is_end_stream(&body);
+    let has_no_body = patience.progress.is_none() && body.is_end_stream();
     let is_repeatable = has_no_body && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
     let mut lease = match wanted {
         Wanted::Any => match pool.lease() {

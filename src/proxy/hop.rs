@@ -32,10 +32,9 @@ pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderNam
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         let text = name.as_str();
-        // What begins like that is said to a proxy (RFC 9110 §7.6.1), and we are the last one that may hear it.
-        if is_hop_by_hop(text) || speaks_of_the_client(text) || text.starts_with("proxy-") {
+        if is_for_us(text) && injected != Some(name) {
             doomed.push(name.clone());
-        } else if text.as_bytes().contains(&b'_') && is_disguised(text, injected) {
+        } else if is_disguised(text, injected) {
             removed.disguised += 1;
             doomed.push(name.clone());
         }
@@ -43,8 +42,8 @@ pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderNam
     if doomed.is_empty() {
         return removed;
     }
-    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     removed.upgrade = headers.get(UPGRADE).filter(|_| upgrades).cloned();
     nominated(headers, &mut doomed);
     for name in doomed {
@@ -60,6 +59,23 @@ pub(super) struct Found {
     pub(super) location: bool,
     /// `Set-Cookie`.
     pub(super) cookies: bool,
+}
+
+/// Removes from a request's trailers what may not stand there: what would not pass in the header either, and what says
+/// who asks, for whom, or how long the message is (RFC 9110 §6.5.1). An upstream that merges trailers into the header
+/// would find it there beside ours.
+pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
+    strip_request(trailers, injected);
+    for name in [AUTHORIZATION, COOKIE, HOST, CONTENT_LENGTH].iter().chain(injected) {
+        trailers.remove(name);
+    }
+}
+
+/// Removes from a response's trailers what [`strip_response`] removes from its header, and cookies, which the settings
+/// would have rewritten there.
+pub(super) fn strip_response_trailers(trailers: &mut HeaderMap) {
+    strip_response(trailers);
+    trailers.remove(SET_COOKIE);
 }
 
 /// Removes from a response what is for this hop, and credentials, which have no business there.
@@ -84,14 +100,13 @@ pub(super) fn strip_response(headers: &mut HeaderMap) -> Found {
     found
 }
 
-/// The members of a comma-separated field (RFC 9110 §5.6.1).
-pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+/// The members of a comma-separated field (RFC 9110 §5.6.1), which need not be text to the last.
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
 }
 
@@ -117,23 +132,37 @@ fn speaks_of_the_client(name: &str) -> bool {
     }
 }
 
+/// What is for this hop, or only a proxy may say. What begins with `proxy-` is said to a proxy (RFC 9110 §7.6.1), and we
+/// are the last one that may hear it.
+fn is_for_us(name: &str) -> bool {
+    is_hop_by_hop(name) || speaks_of_the_client(name) || name.starts_with("proxy-")
+}
+
+/// Whether a field reads as one of ours, or as the injected one, once `_` and `-` are the same.
 fn is_disguised(name: &str, injected: Option<&HeaderName>) -> bool {
-    let plain = name.replace('_', "-");
-    is_hop_by_hop(&plain)
-        || speaks_of_the_client(&plain)
-        || plain == HOST.as_str()
-        || plain == CONTENT_LENGTH.as_str()
-        || injected.is_some_and(|injected| injected.as_str() == plain)
+    if injected.is_some_and(|injected| is_double(name.as_bytes(), injected.as_str().as_bytes())) {
+        return true;
+    }
+    name.as_bytes().contains(&b'_') && {
+        let plain = name.replace('_', "-");
+        is_for_us(&plain) || plain == CONTENT_LENGTH.as_str()
+    }
+}
+
+/// Whether two names differ, and only in `_` and `-`.
+fn is_double(name: &[u8], of: &[u8]) -> bool {
+    let is_joint = |octet: u8| octet == b'_' || octet == b'-';
+    name.len() == of.len() && name != of && name.iter().zip(of).all(|(a, b)| a == b || (is_joint(*a) && is_joint(*b)))
 }
 
 /// Adds what `Connection` nominates, save for what no client may have removed.
 fn nominated(headers: &HeaderMap, doomed: &mut Vec<HeaderName>) {
     for option in list(headers, &CONNECTION) {
         // What nearly every `Connection` says: of the connection itself, or fields that are doomed already.
-        if ["keep-alive", "close", "upgrade", "te"].iter().any(|known| option.eq_ignore_ascii_case(known)) {
+        if [&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|known| option.eq_ignore_ascii_case(known)) {
             continue;
         }
-        if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+        if let Ok(name) = HeaderName::from_bytes(option)
             && ![HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, SET_COOKIE].contains(&name)
         {
             doomed.push(name);
@@ -199,12 +228,52 @@ mod tests {
             ("proxy_authorization", "a"),
             ("x_api_token", "a"),
             ("transfer_encoding", "a"),
+            ("proxy_anything", "a"),
+            ("content_length", "a"),
             ("my_header", "stays"),
             ("x-forward", "stays"),
         ]);
         let removed = strip_request(&mut request, Some(&HeaderName::from_static("x-api-token")));
         assert_eq!(names(&request), ["my_header", "x-forward"]);
-        assert_eq!(removed.disguised, 4);
+        assert_eq!(removed.disguised, 6);
+    }
+
+    #[test]
+    fn the_injected_header_has_no_double() {
+        for (injected, doubles, others) in [
+            ("x-api-token", &["x_api_token", "x-api_token"][..], &["x-api-token", "x-api-tokens", "xxapi-token"][..]),
+            ("x_api_token", &["x-api-token", "x_api-token"], &["x_api_token"]),
+            ("proxy-token", &["proxy_token"], &["proxy-token"]),
+        ] {
+            let lines: Vec<_> = doubles.iter().chain(others).map(|name| (*name, "a")).collect();
+            let mut request = headers(&lines);
+            let removed = strip_request(&mut request, Some(&HeaderName::from_static(injected)));
+            let mut expected = others.to_vec();
+            expected.sort_unstable();
+            assert_eq!((names(&request), removed.disguised), (expected, doubles.len()), "{injected}");
+        }
+    }
+
+    #[test]
+    fn trailers_carry_no_credentials_and_nothing_that_the_header_may_not() {
+        let lines = [
+            ("authorization", "a"),
+            ("x-api-token", "b"),
+            ("x_api_token", "c"),
+            ("cognito-proxy-key", "d"),
+            ("x-forwarded-for", "e"),
+            ("cookie", "f"),
+            ("host", "g"),
+            ("content-length", "0"),
+            ("set-cookie", "h"),
+            ("checksum", "i"),
+        ];
+        let mut request = headers(&lines);
+        strip_request_trailers(&mut request, Some(&HeaderName::from_static("x-api-token")));
+        assert_eq!(names(&request), ["checksum", "set-cookie"]);
+        let mut response = headers(&[("authorization", "a"), ("set-cookie", "b"), ("grpc-status", "0")]);
+        strip_response_trailers(&mut response);
+        assert_eq!(names(&response), ["grpc-status"]);
     }
 
     #[test]

@@ -4,11 +4,17 @@ use std::{cell::RefCell, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, REFERER, TE, UPGRADE, VIA},
+    header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, ORIGIN, REFERER, TE, UPGRADE, VIA},
     request::Parts,
 };
 
-use super::{Format, check::Rare, hop, plan::Rule, route};
+use super::{
+    Format,
+    check::{self, Rare},
+    hop,
+    plan::Rule,
+    route,
+};
 use crate::{
     listen::{Connection, Peer},
     reply::{Code, Refusal},
@@ -27,7 +33,7 @@ pub(super) struct Hop {
     /// The protocol that it would switch to.
     pub(super) upgrade: Option<HeaderValue>,
     /// What the client calls us.
-    host: Option<HeaderValue>,
+    pub(super) host: Option<HeaderValue>,
 }
 
 impl Hop {
@@ -37,13 +43,38 @@ impl Hop {
     }
 }
 
+/// What we add to `Via`: by which version of HTTP a message came, and who took it (RFC 9110 §7.6.3). Prepared, one for
+/// each version.
+#[derive(Debug)]
+pub(super) struct Mark([HeaderValue; 3]);
+
+impl Mark {
+    /// For a process that calls itself `pseudonym`.
+    pub(super) fn new(pseudonym: &str) -> Self {
+        // Made of letters, digits and dashes: a header value for certain, and another one would only weaken `Via`.
+        Self(["1.0", "1.1", "2.0"].map(|version| {
+            HeaderValue::try_from(format!("{version} {pseudonym}"))
+                .unwrap_or(HeaderValue::from_static("1.1 cognito-proxy"))
+        }))
+    }
+
+    fn of(&self, version: Version) -> HeaderValue {
+        let [old, http1, http2] = &self.0;
+        match version {
+            Version::HTTP_2 => http2.clone(),
+            Version::HTTP_11 => http1.clone(),
+            _ => old.clone(),
+        }
+    }
+}
+
 /// Turns a client's head into the upstream's, without the token.
 pub(super) fn head(
     head: &mut Parts,
     rare: Rare,
     rule: &Rule,
     connection: &Connection,
-    via: &HeaderValue,
+    mark: &Mark,
 ) -> Result<Hop, Refusal> {
     let injected = rule.route.inject.as_ref().map(|inject| &inject.header);
     let host = host(head);
@@ -53,6 +84,9 @@ pub(super) fn head(
     }
     head.uri = route::target(rule, &head.uri)
         .ok_or_else(|| Refusal::new(Code::BadRequest, "the request target is too long", "shorten it"))?;
+    if let Some(left) = check::forwards_left(head) {
+        head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
     // hyper answers the client's `100-continue` itself, when the body is first asked for.
     if rare.expect {
         head.headers.remove(EXPECT);
@@ -69,7 +103,7 @@ pub(super) fn head(
         rewrite_origin(&mut head.headers, rule, &local);
     }
     head.headers.insert(HOST, sent_host);
-    head.headers.append(VIA, via.clone());
+    head.headers.append(VIA, mark.of(head.version));
     if upstream.forwarded {
         forwarded(&mut head.headers, connection, host.as_ref());
     }

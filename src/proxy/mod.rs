@@ -9,6 +9,8 @@ mod check;
 mod connect;
 mod failure;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod h1;
 mod h2;
 mod hop;

@@ -1,9 +1,13 @@
 //! What the upstream says, as the client is to hear it.
 
+use std::borrow::Cow;
+
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, CONTENT_LOCATION, LOCATION, SET_COOKIE, UPGRADE},
+    response::Parts,
 };
+use hyper::ext::ReasonPhrase;
 
 use super::{Cookies, hop, inject::Hop, plan::Rule, route};
 use crate::session::snapshot::Snapshot;
@@ -45,7 +49,21 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
     }
 }
 
-/// Says to the client that the protocol changes.
+/// What a 426 asks for, which it must say to the client too (RFC 9110 §15.5.22): such an upgrade passes through here.
+pub(super) fn offered(head: &Parts) -> Option<HeaderValue> {
+    if head.status == StatusCode::UPGRADE_REQUIRED { head.headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// Forgets what hyper knows of a response, save for a reason phrase that is not its status' own.
+pub(super) fn keep_reason_alone(extensions: &mut Extensions) {
+    let reason = extensions.remove::<ReasonPhrase>();
+    extensions.clear();
+    if let Some(reason) = reason {
+        extensions.insert(reason);
+    }
+}
+
+/// Says to the client that the protocol changes, or could.
 pub(super) fn switching(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
@@ -65,16 +83,24 @@ pub(super) fn session(headers: &mut HeaderMap, snapshot: &Snapshot) {
 
 /// A location at the upstream's own origin, as the client can reach it; `None` where it stays as it is.
 fn location(value: &HeaderValue, rule: &Rule, local: &str) -> Option<HeaderValue> {
-    let text = value.to_str().ok()?;
+    let text = &*text(value);
     if let Some(path) = at_origin(text, &rule.target.origin) {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        return HeaderValue::from_str(&format!("{local}{}", route::local_path(rule, &path)?)).ok();
+        return as_value(&format!("{local}{}", route::local_path(rule, &path)?));
     }
-    // An absolute path, which is not the `//host` of a network-path reference (RFC 3986 §4.2).
-    if text.starts_with('/') && !text.starts_with("//") {
-        return HeaderValue::from_str(&route::local_path(rule, text)?).ok();
+    if text.starts_with('/') && !names_a_host(text) {
+        let path = route::local_path(rule, text)?;
+        // What followed the base path may have begun with a slash of its own.
+        let origin = if names_a_host(&path) { local } else { "" };
+        return as_value(&[origin, &path].concat());
     }
     None
+}
+
+/// Whether a reference that begins with a slash is the `//host` of a network-path reference (RFC 3986 §4.2), or one to
+/// browsers, which take `\` for `/` and pass over tabs (WHATWG URL standard, "relative slash state").
+fn names_a_host(reference: &str) -> bool {
+    reference.get(1..).is_some_and(|rest| rest.trim_start_matches('\t').starts_with(['/', '\\']))
 }
 
 /// What follows `origin` in `text`, where that is what it begins with, its default port written or not.
@@ -93,7 +119,7 @@ fn at_origin<'a>(text: &'a str, origin: &str) -> Option<&'a str> {
 /// A cookie that a plain HTTP client on localhost keeps and sends back: without `Domain` and `Secure`, with a `Path`
 /// that it sees. `__Host-` and `__Secure-` promise what is removed here, so they stay as they are (RFC 6265bis §4.1.3).
 fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
-    let text = value.to_str().ok()?;
+    let text = text(value);
     let mut attributes = text.split(';');
     let pair = attributes.next()?;
     let name = pair.trim_start();
@@ -118,5 +144,55 @@ fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
             }
         }
     }
-    HeaderValue::from_str(&rewritten).ok()
+    as_value(&rewritten)
+}
+
+/// A value as text, one character a byte: what is not ASCII is nobody's to judge, and comes out as it went in.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(|_| value.as_bytes().iter().map(|byte| char::from(*byte)).collect(), Cow::Borrowed)
+}
+
+/// Such a text as a value again.
+fn as_value(text: &str) -> Option<HeaderValue> {
+    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
+    HeaderValue::from_bytes(&bytes?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        cognito::egress::Egress,
+        proxy::{
+            Plan,
+            tests::stage::{settings, upstream},
+        },
+    };
+
+    fn rule(url: &str) -> Arc<Rule> {
+        let plan = Plan::new(&settings(upstream(url)), Duration::from_secs(60), &Egress::new("", ""));
+        Arc::clone(&plan.expect("an upstream").rules[0])
+    }
+
+    #[test]
+    fn a_redirect_within_the_upstream_never_leads_away_for_want_of_its_base() {
+        let local = "http://localhost:8900";
+        for (base, given, expected) in [
+            ("/prod", "/prod/x", "/x"),
+            ("/prod", "/prod//evil.example/x", "http://localhost:8900//evil.example/x"),
+            ("/prod", "/prod/\\evil.example", "http://localhost:8900/\\evil.example"),
+            ("/prod", "/prod/\t/evil.example", "http://localhost:8900/\t/evil.example"),
+            ("/prod", "http://api.test/prod//evil.example", "http://localhost:8900//evil.example"),
+            ("", "/x//y", "/x//y"),
+            // The upstream's own wish.
+            ("/prod", "//evil.example/prod/x", "//evil.example/prod/x"),
+            ("", "/\\evil.example", "/\\evil.example"),
+        ] {
+            let value = HeaderValue::from_str(given).expect("a value");
+            let is = location(&value, &rule(&format!("http://api.test{base}")), local).unwrap_or(value);
+            assert_eq!(is.to_str().expect("text"), expected, "{base} {given:?}");
+        }
+    }
 }

@@ -11,12 +11,20 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderName, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{sync::Notify, time::Instant};
 
+use super::hop;
+
 /// A request body up to this long is kept, for the replay that a 401 or an upstream that goes away may bring.
 const KEPT: usize = 64 * 1024;
+
+/// The client has reset the stream that its request comes on.
+#[derive(Debug, thiserror::Error)]
+#[error("the client gave its request up")]
+struct GivenUp;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,6 +35,8 @@ pub(super) struct RequestBody {
     again: VecDeque<Bytes>,
     /// What the client sends.
     source: Option<Incoming>,
+    /// Whether `source` is a stream of HTTP/2.
+    is_h2: bool,
     progress: Option<Rc<Progress>>,
 }
 
@@ -34,10 +44,14 @@ pub(super) struct RequestBody {
 #[derive(Debug)]
 pub(super) struct Progress {
     stage: Cell<Stage>,
+    /// Whether the client speaks HTTP/2.
+    is_h2: bool,
     kept: RefCell<Kept>,
     /// What the client has yet to send, once a connection has given the body up.
     rest: RefCell<Option<Incoming>>,
     given_up: Notify,
+    /// What carries our token, and so may not come in a trailer.
+    injected: Option<HeaderName>,
 }
 
 /// Who is waited for.
@@ -67,25 +81,29 @@ enum Kept {
 }
 
 impl RequestBody {
-    /// The client's body, with its progress; kept in case it must be sent again.
-    pub(super) fn new(body: Incoming) -> (Self, Option<Rc<Progress>>) {
+    /// The client's body, with its progress; kept in case it must be sent again. `injected` is the token's header.
+    pub(super) fn new(body: Incoming, version: Version, injected: Option<&HeaderName>) -> (Self, Option<Rc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
         let too_long = body.size_hint().lower() > KEPT as u64;
         let kept = if too_long { Kept::Unread } else { Kept::Growing(Vec::new(), 0) };
+        let is_h2 = version == Version::HTTP_2;
         let progress = Rc::new(Progress {
             stage: Cell::new(Stage::Client(Instant::now())),
+            is_h2,
             kept: RefCell::new(kept),
             rest: RefCell::default(),
             given_up: Notify::new(),
+            injected: injected.cloned(),
         });
-        (Self { again: VecDeque::new(), source: Some(body), progress: Some(Rc::clone(&progress)) }, Some(progress))
+        let again = VecDeque::new();
+        (Self { again, source: Some(body), is_h2, progress: Some(Rc::clone(&progress)) }, Some(progress))
     }
 
     /// No body.
     pub(super) const fn empty() -> Self {
-        Self { again: VecDeque::new(), source: None, progress: None }
+        Self { again: VecDeque::new(), source: None, is_h2: false, progress: None }
     }
 
     /// Takes back the piece that was read last, and has not been sent.
@@ -96,7 +114,7 @@ impl RequestBody {
     }
 
     fn kept(chunks: &[Bytes]) -> Self {
-        Self { again: chunks.iter().cloned().collect(), source: None, progress: None }
+        Self { again: chunks.iter().cloned().collect(), source: None, is_h2: false, progress: None }
     }
 }
 
@@ -129,6 +147,7 @@ impl Progress {
         };
         self.stage.set(Stage::Client(Instant::now()));
         body.source = self.rest.take();
+        body.is_h2 = self.is_h2;
         body.progress = Some(Rc::clone(self));
         Some(body)
     }
@@ -170,8 +189,17 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(body) = &mut this.source else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *body).poll_frame(cx);
-        let Some(progress) = &this.progress else { return polled.map_err(Into::into) };
+        let mut polled = match Pin::new(&mut *body).poll_frame(cx) {
+            // hyper takes a reset that names no error for an end. It is none: the client has given the request up.
+            Poll::Ready(None) if this.is_h2 && !body.is_end_stream() => Poll::Ready(Some(Err(GivenUp.into()))),
+            polled => polled.map_err(Into::into),
+        };
+        let Some(progress) = &this.progress else { return polled };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            hop::strip_request_trailers(trailers, progress.injected.as_ref());
+        }
         match &polled {
             Poll::Pending if matches!(progress.stage(), Stage::Client(_)) => {}
             Poll::Pending => progress.stage.set(Stage::Client(Instant::now())),
@@ -189,7 +217,7 @@ impl http_body::Body for RequestBody {
             Poll::Ready(Some(Err(_))) => progress.stage.set(Stage::Malformed),
             Poll::Ready(None) => progress.ended(),
         }
-        polled.map_err(Into::into)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, request::Parts};
+use http::{Request, Response, StatusCode, Version, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
@@ -40,7 +40,7 @@ pub struct Proxy {
     current: CurrentToken,
     figures: Arc<Shard>,
     pseudonym: String,
-    via: HeaderValue,
+    mark: inject::Mark,
     table: RefCell<(u64, Rc<Table>)>,
 }
 
@@ -93,10 +93,8 @@ impl Proxy {
     pub fn new(routing: Arc<Routing>, current: CurrentToken, figures: Arc<Shard>, pseudonym: String) -> Rc<Self> {
         let version = routing.version();
         let table = Rc::new(Table::new(routing.plan(), None, &figures));
-        // Made of letters, digits and dashes: a header value for certain, and an empty one would only weaken `Via`.
-        let via =
-            HeaderValue::from_str(&format!("1.1 {pseudonym}")).unwrap_or(HeaderValue::from_static("1.1 cognito-proxy"));
-        Rc::new(Self { routing, current, figures, pseudonym, via, table: RefCell::new((version, table)) })
+        let mark = inject::Mark::new(&pseudonym);
+        Rc::new(Self { routing, current, figures, pseudonym, mark, table: RefCell::new((version, table)) })
     }
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
@@ -129,6 +127,7 @@ impl Proxy {
         form: &mut Form,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, body) = request.into_parts();
+        let version = head.version;
         *form = Form::of(&head.headers);
         let is_grpc = *form == Form::Grpc;
         let rare = Rare::among(&head.headers);
@@ -138,14 +137,15 @@ impl Proxy {
         let table = self.table();
         let lane = table.lane(head.uri.path());
         let inject = lane.injection(&head)?;
-        let hop = inject::head(&mut head, rare, &lane.rule, connection, &self.via)?;
+        let hop = inject::head(&mut head, rare, &lane.rule, connection, &self.mark)?;
         head.extensions.clear();
         // Here a request may wait for a token. Its body has not been read: the client's own buffers hold it.
         let snapshot = match inject {
             Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
             None => None,
         };
-        let (body, progress) = RequestBody::new(body);
+        let injected = inject.map(|inject| &inject.header);
+        let (body, progress) = RequestBody::new(body, version, injected);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
@@ -298,8 +298,12 @@ fn respond(
         upgrade::switch(response.into_parts().0, lease, hop.upgrade.as_ref())?
     } else {
         let (mut head, body) = response.into_parts();
+        let offered = respond::offered(&head);
         respond::headers(&mut head.headers, &lane.rule, hop);
-        head.extensions.clear();
+        if let Some(protocol) = offered {
+            respond::switching(&mut head.headers, protocol);
+        }
+        respond::keep_reason_alone(&mut head.extensions);
         head.version = Version::HTTP_11;
         Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers || is_grpc))
     };

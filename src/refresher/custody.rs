@@ -19,20 +19,27 @@ pub(super) struct Custody {
     pub(super) seed: Option<Arc<Seed>>,
 }
 
+/// Why there is nothing to start with.
+pub(super) struct Unloaded {
+    pub(super) error: String,
+    /// Whether the same record may be readable in a moment.
+    pub(super) is_passing: bool,
+}
+
 /// What a proxy starts with: the stored session, its tokens verified again, or a seed that is new to it. Blocking.
 ///
 /// # Errors
-/// Why the record cannot be used, as a sentence.
+/// Why the record cannot be used.
 pub fn stored(
     store: &dyn TokenStore,
     issuer: &dyn Issuer,
     seed: Option<&Seed>,
     now: Now,
-) -> Result<Option<Box<Session>>, String> {
+) -> Result<Option<Box<Session>>, LoadError> {
     let stored = match (store.load(now), seed) {
         // Whatever comes of the seed is written, and the damaged record moved aside by that.
         (Err(LoadError::Corrupt { .. }), Some(_)) => None,
-        (stored, _) => stored.map_err(|error| error.to_string())?,
+        (stored, _) => stored?,
     };
     let stored = stored.map(|session| issuer.reverify(session, now));
     Ok(match seed {
@@ -43,15 +50,21 @@ pub fn stored(
 
 impl Custody {
     /// What a proxy starts with.
-    pub(super) async fn start(&self) -> Result<Option<Box<Session>>, String> {
+    pub(super) async fn start(&self) -> Result<Option<Box<Session>>, Unloaded> {
         let (custody, now) = (self.clone(), self.clock.now());
-        blocking(move || stored(&*custody.store, &*custody.issuer, custody.seed.as_deref(), now)).await
+        let loading = blocking(move || {
+            let stored = stored(&*custody.store, &*custody.issuer, custody.seed.as_deref(), now);
+            Ok(stored.map_err(|error| Unloaded { is_passing: error.is_passing(), error: error.to_string() }))
+        });
+        loading.await.unwrap_or_else(|error| Err(Unloaded { error, is_passing: true }))
     }
 
     /// The stored session, where there is one that can be used.
     pub(super) async fn load(&self) -> Option<Box<Session>> {
         let (custody, now) = (self.clone(), self.clock.now());
-        let loaded = blocking(move || stored(&*custody.store, &*custody.issuer, None, now)).await;
+        let loaded =
+            blocking(move || stored(&*custody.store, &*custody.issuer, None, now).map_err(|error| error.to_string()))
+                .await;
         loaded.unwrap_or_else(|error| {
             tracing::debug!(%error, "the record that was changed cannot be used");
             None

@@ -177,7 +177,7 @@ impl Code {
             Self::LoopDetected => "Loop detected",
             Self::UpstreamUnreachable => "Upstream unreachable",
             Self::UpstreamTls => "No trusted connection to the upstream",
-            Self::UpstreamBadResponse => "Upstream answered with something that is not HTTP",
+            Self::UpstreamBadResponse => "No usable response from the upstream",
             Self::UpstreamTimeout => "Upstream timed out",
         }
     }

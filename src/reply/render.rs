@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, VARY},
 };
 
 use super::{Body, Code, Refusal};
@@ -79,6 +79,10 @@ pub fn respond_as(refusal: &Refusal, error_type: &'static str, form: Form) -> Re
     }
     if refusal.code == Code::MethodRefused {
         headers.insert(ALLOW, METHODS);
+    }
+    if matches!(refusal.code, Code::BadRequest | Code::BadTransferCoding) {
+        // Who cannot say where a request ends is not asked for another one (RFC 9112 §6.3). HTTP/2 leaves it out.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if form == Form::Grpc {
         headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(refusal.code.status())));

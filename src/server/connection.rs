@@ -179,9 +179,10 @@ where
         let exchanges = Rc::clone(exchanges);
         async move { Ok::<_, Infallible>(exchanges.answer(request).await) }
     });
-    // Timers are ours: hyper's header timeout would also count while a connection is idle.
+    // Timers are ours: hyper's header timeout would also count while a connection is idle. The date is hyper's, where a
+    // response has none (RFC 9110 §6.6.1): it looks at its clock in any case.
     let shared = wire.inner().shared();
-    let mut http = conn::http1::Builder::new().auto_date_header(false).serve_connection(wire, service);
+    let mut http = conn::http1::Builder::new().serve_connection(wire, service);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + settings.header_timeout));
     let mut is_told = false;
     let ended = std::future::poll_fn(|cx| {
@@ -214,7 +215,12 @@ where
     })
     .await;
     match ended {
-        Ended::Cut => After::Ended,
+        Ended::Cut => {
+            if pulse.is_open_ended() {
+                shared.borrow().inner().reset_when_dropped();
+            }
+            After::Ended
+        }
         Ended::Idle(since) => {
             drop(http);
             into_stream(shared).map_or(After::Ended, |stream| After::Parked { stream, since })
@@ -223,6 +229,9 @@ where
             let fault_is_ours = result.as_ref().is_err_and(|error| !error.is_parse());
             let first = http.into_parts().read_buf;
             let Some(stream) = into_stream(shared) else { return After::Ended };
+            if fault_is_ours && pulse.is_open_ended() {
+                stream.reset_when_dropped();
+            }
             if pulse.tunnel.borrow().is_some() {
                 After::Upgraded { first, stream }
             } else if fault_is_ours || pulse.is_closed.get() || !(pulse.had_body.get() || result.is_err()) {
@@ -260,7 +269,6 @@ where
     });
     let mut http = conn::http2::Builder::new(Local)
         .timer(TokioTimer::new())
-        .auto_date_header(false)
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         // One stream that is not read must not stall the others.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
     Denied, Gate, Server, Settings,
+    access::loggable,
     pulse::{Flight, Pulse},
 };
 use crate::{
@@ -48,15 +49,18 @@ where
     pub(super) async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Tracked<B>> {
         let began = Instant::now();
         let flight = Flight::begin(&self.pulse, !request.body().is_end_stream(), began);
-        let access = self.settings.access_log.then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let access =
+            self.settings.access_log.then(|| (request.method().clone(), loggable(request.uri().path()).into_owned()));
+        let version = request.version();
         let mut response = self.respond(request).await;
+        let is_open_ended = version < Version::HTTP_11 && response.body().size_hint().exact().is_none();
+        self.pulse.responds(is_open_ended);
         if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
             self.pulse.tunnel.replace(Some(tunnel));
         }
         let took = began.elapsed();
         self.server.figures.responded(response.status(), took);
         if let Some((method, path)) = access {
-            // Without the query, which may hold what is nobody's business.
             tracing::info!(target: "cognito_proxy::access", %method, path, status = response.status().as_u16(), ?took, "request");
         }
         response.map(|body| Tracked { body, _flight: flight })

@@ -3,6 +3,7 @@
 //! A [`Server`] cannot be made without a [`Gate`], so nothing is mounted unguarded. It knows HTTP's connections, their
 //! timers and their end; what a request is answered with is the service's.
 
+mod access;
 mod connection;
 mod drain;
 mod exchange;

@@ -45,6 +45,8 @@ pub(super) struct Pulse {
     pub(super) is_closed: Cell<bool>,
     /// Whether the last request had a body, of which some may be unread when the connection ends.
     pub(super) had_body: Cell<bool>,
+    /// Whether the last response ends where the connection ends.
+    open_ended: Cell<bool>,
     /// Where an upgraded connection leads.
     pub(super) tunnel: RefCell<Option<Tunnel>>,
 }
@@ -59,12 +61,24 @@ impl Pulse {
             is_flushed: Cell::new(true),
             is_closed: Cell::new(false),
             had_body: Cell::new(false),
+            open_ended: Cell::new(false),
             tunnel: RefCell::new(None),
         })
     }
 
     pub(super) const fn doing(&self) -> Doing {
         self.doing.get()
+    }
+
+    /// A response without a length goes to a client of HTTP/1.0, or another one does.
+    pub(super) fn responds(&self, is_open_ended: bool) {
+        self.open_ended.set(is_open_ended);
+    }
+
+    /// Whether an end of the connection would now pass for the end of a response (RFC 9112 §8): one that breaks off must
+    /// end in a reset.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.open_ended.get()
     }
 
     /// Bytes have come.

@@ -5,6 +5,7 @@
 
 pub mod claims;
 pub mod failure;
+pub mod happening;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;

@@ -75,6 +75,42 @@ pub struct IdleLock {
     pub since: Duration,
 }
 
+/// How long before it closes the idle lock is announced; half-way where that would be earlier.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// How far the idle lock is, where no request comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleClock {
+    /// Until it is announced; zero from then on.
+    pub announced_in: Duration,
+    /// Until it closes.
+    pub closes_in: Duration,
+}
+
+impl IdleLock {
+    /// When it closes, on the clock since boot.
+    #[must_use]
+    pub const fn closes(self) -> Duration {
+        self.since.saturating_add(self.after)
+    }
+
+    /// When that is announced, on the clock since boot.
+    #[must_use]
+    pub fn announced(self) -> Duration {
+        self.closes().saturating_sub(NOTICE.min(self.after / 2))
+    }
+
+    /// How far it is at `now`, where the last request came at `used` on the clock since boot.
+    #[must_use]
+    pub fn clock(self, used: Duration, now: Now) -> IdleClock {
+        let lock = Self { since: self.since.max(used), ..self };
+        IdleClock {
+            announced_in: lock.announced().saturating_sub(now.boot),
+            closes_in: lock.closes().saturating_sub(now.boot),
+        }
+    }
+}
+
 /// What the machine is doing, as far as a request needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gate {

@@ -28,7 +28,10 @@ use std::time::Duration;
 
 pub use event::{Action, Event};
 
-use self::{adopt::foreign, idle::Use};
+use self::{
+    adopt::{foreign, is_of},
+    idle::Use,
+};
 pub use super::warning::{Warning, WarningKind};
 use super::{
     EndReason, Outcome, Session, SettingAtFault, Settings, schedule::Dice, snapshot::command, verdict::Suspicion,
@@ -206,6 +209,13 @@ impl State {
         self.unsaved.is_some()
     }
 
+    /// Whether a reload with `settings` should say what the store holds: there is nothing here, or nothing any more,
+    /// that it could be older than.
+    #[must_use]
+    pub fn wants_stored(&self, settings: &Settings) -> bool {
+        self.session.as_ref().is_none_or(|session| session.notes.ended.is_some() || !is_of(settings, session))
+    }
+
     /// How many refreshes have failed in a row.
     #[must_use]
     pub const fn failures(&self) -> u32 {
@@ -251,7 +261,7 @@ impl State {
             Event::Unlocked => self.unlocked(now),
             Event::Used(at) => self.used(at.min(now.boot)),
             Event::PoolValidity(validity) => self.pool_validity = validity,
-            Event::Reconfigured(settings) => self.reconfigured(now, *settings),
+            Event::Reconfigured { settings, stored } => self.reconfigured(now, *settings, stored),
             Event::Tick => self.watch_idleness(now),
         }
         self.advance(now);
@@ -307,14 +317,18 @@ impl State {
         }
     }
 
-    fn reconfigured(&mut self, now: Now, settings: Settings) {
+    fn reconfigured(&mut self, now: Now, settings: Settings, stored: Option<Box<Session>>) {
         if settings.idle_lock != self.settings.idle_lock {
             self.used(now.boot);
         }
         self.settings = settings;
         if let Some(session) = self.session.as_ref().filter(|session| !self.is_ours(session)) {
             let detail = foreign(session);
-            return self.sign_out(detail);
+            self.sign_out(detail);
+        }
+        if let Some(stored) = stored {
+            // Whoever mended the session may have mended the store, and the one attempt is worth its best token.
+            self.adopted(now, *stored, true);
         }
         self.roll_lead();
         let mended = self.setting_at_fault().is_some();

@@ -76,6 +76,8 @@ pub struct Facts {
     pub state: StateName,
     /// Whose session it is.
     pub identity: Option<Identity>,
+    /// When the person signed in: `auth_time`, the earliest that the pool has stated.
+    pub signed_in_at: Option<UnixTime>,
     /// The ID token's times.
     pub id_token: Option<TokenTimes>,
     /// The access token's times.
@@ -150,6 +152,7 @@ impl Facts {
         Self {
             state: StateName::SignedOut,
             identity: None,
+            signed_in_at: None,
             id_token: None,
             access_token: None,
             refresh_token: Expiry { at: None, basis: Basis::Unknown },
@@ -194,6 +197,20 @@ pub struct Report {
     pub held_requests: u64,
     /// Whether a rotated refresh token is in memory alone.
     pub unpersisted_rotation: bool,
+}
+
+impl Report {
+    /// The same without what only counts down: two reports that differ in nothing else say the same.
+    #[must_use]
+    pub fn timeless(&self) -> Self {
+        let mut timeless = self.clone();
+        for token in [&mut timeless.id_token, &mut timeless.access_token].into_iter().flatten() {
+            // Whether it is over is no countdown.
+            token.expires_in_s = token.expires_in_s.min(1);
+        }
+        timeless.refresh_token.expires_in_s = None;
+        timeless
+    }
 }
 
 /// One token in the document.

@@ -72,6 +72,7 @@ impl State {
                 user_pool_id: session.user_pool_id.clone(),
                 client_id: session.client_id.clone(),
             }),
+            signed_in_at: session.auth_time,
             id_token: Some(self.times(&session.id_token)),
             access_token: session.access_token.as_ref().map(|token| self.times(token)),
             refresh_token: horizon

@@ -3,6 +3,8 @@
 //! Nothing in the input is believed but the refresh token and the device key: one refresh proves the first, and brings
 //! tokens that can be verified.
 
+mod amplify;
+
 use serde_json::{Map, Value};
 
 use crate::{secret::Secret, session::Device};
@@ -63,8 +65,14 @@ pub enum Error {
         "`AuthenticationResult` has no `RefreshToken`: a refresh does not repeat it; use the output of the sign-in"
     )]
     NoRefreshToken,
+    /// An Amplify dump that has a user and no refresh token.
+    #[error("the Amplify dump has no `refreshToken` of client {client_id}: was it taken while somebody was signed in?")]
+    NoAmplifyToken {
+        /// `cognito.client_id`.
+        client_id: String,
+    },
     /// A dump of another app client's tokens.
-    #[error("the local storage holds no session of client {client_id}; it has {found}")]
+    #[error("the Amplify dump holds no session of client {client_id}; it has {found}")]
     OtherClient {
         /// `cognito.client_id`.
         client_id: String,
@@ -73,12 +81,13 @@ pub enum Error {
     },
 }
 
-/// What every key of an Amplify dump begins with (amplify-js, `TokenStore`).
-const AMPLIFY_PREFIX: &str = "CognitoIdentityServiceProvider.";
-
 /// Reads `input`, in whichever form it is.
 pub fn parse(input: &str, client_id: &str) -> Result<Imported, Error> {
-    let value: Value = serde_json::from_str(input.trim_start_matches('\u{feff}')).map_err(|error| Error::NotJson {
+    let input = input.trim_start_matches('\u{feff}');
+    if let Some(cookies) = amplify::cookies(input) {
+        return amplify::read(&cookies, client_id);
+    }
+    let value: Value = serde_json::from_str(input).map_err(|error| Error::NotJson {
         problem: match error.classify() {
             serde_json::error::Category::Eof => "the input ends too early",
             _ => "a character that does not belong there",
@@ -86,17 +95,22 @@ pub fn parse(input: &str, client_id: &str) -> Result<Imported, Error> {
         line: error.line(),
         column: error.column(),
     })?;
-    let Value::Object(object) = value else {
-        return Err(Error::UnknownForm { found: "no object".into() });
+    let object = match value {
+        Value::Object(object) => object,
+        Value::Array(items) => amplify::exported(&items).unwrap_or_default(),
+        _ => Map::new(),
     };
+    if object.is_empty() {
+        return Err(Error::UnknownForm { found: "nothing".into() });
+    }
     if object.contains_key("refresh_token") {
         plain(&object)
     } else if let Some(result) = object.get("AuthenticationResult").filter(|result| !result.is_null()) {
         aws_cli(result)
     } else if let Some(Value::String(challenge)) = object.get("ChallengeName") {
         Err(Error::Challenge { challenge: challenge.clone() })
-    } else if object.keys().any(|key| key.starts_with(AMPLIFY_PREFIX)) {
-        amplify(&object, client_id)
+    } else if let Some(entries) = amplify::entries(&object)? {
+        amplify::read(&entries, client_id)
     } else {
         Err(Error::UnknownForm { found: listed(object.keys().map(String::as_str)) })
     }
@@ -128,29 +142,6 @@ fn aws_cli(result: &Value) -> Result<Imported, Error> {
     Ok(Imported { refresh_token: Secret::new(refresh_token), username: None, device, is_shared_with_browser: false })
 }
 
-/// Usernames may hold dots, so keys are matched by both their ends.
-fn amplify(object: &Map<String, Value>, client_id: &str) -> Result<Imported, Error> {
-    let ours = format!("{AMPLIFY_PREFIX}{client_id}.");
-    let other = || Error::OtherClient { client_id: client_id.into(), found: clients(object) };
-    let users =
-        || object.keys().filter_map(|key| key.strip_prefix(&ours)?.strip_suffix(".refreshToken")).map(str::to_owned);
-    let username = match text(object, "", &format!("{ours}LastAuthUser"))? {
-        Some(last) => last,
-        None => users().next().ok_or_else(other)?,
-    };
-    let of_user = |name: &str| text(object, "", &format!("{ours}{username}.{name}"));
-    Ok(Imported {
-        refresh_token: Secret::new(of_user("refreshToken")?.ok_or_else(other)?),
-        device: of_user("deviceKey")?.map(|key| Device {
-            key,
-            group_key: of_user("deviceGroupKey").ok().flatten(),
-            password: of_user("randomPasswordKey").ok().flatten().map(Secret::new),
-        }),
-        username: Some(username),
-        is_shared_with_browser: true,
-    })
-}
-
 fn device(key: String) -> Device {
     Device { key, group_key: None, password: None }
 }
@@ -170,10 +161,6 @@ fn text(object: &Map<String, Value>, at: &str, key: &str) -> Result<Option<Strin
             wanted: "a text",
         }),
     }
-}
-
-fn clients(object: &Map<String, Value>) -> String {
-    listed(object.keys().filter_map(|key| key.strip_prefix(AMPLIFY_PREFIX)?.split('.').next()))
 }
 
 /// A few names for a message; values are never among them.
@@ -205,6 +192,8 @@ mod tests {
             r#"{"ChallengeName":null,"AuthenticationResult":{"RefreshToken":"r1"}}"#,
             r#"{"CognitoIdentityServiceProvider.client1.LastAuthUser":"a.b@c.de","CognitoIdentityServiceProvider.client1.a.b@c.de.refreshToken":"r1"}"#,
             r#"{"x":"y","CognitoIdentityServiceProvider.client1.a.b@c.de.refreshToken":"r1"}"#,
+            r#"[{"name":"CognitoIdentityServiceProvider.client1.a%40c.de.refreshToken","value":"r1","domain":"x"}]"#,
+            "Cookie: x=y; CognitoIdentityServiceProvider.client1.a%40c.de.refreshToken=r1",
         ] {
             assert_eq!(token(input).as_deref(), Ok("r1"), "{input}");
         }
@@ -227,7 +216,9 @@ mod tests {
         for (input, expected) in [
             ("", "not JSON: the input ends too early at line 1, column 0"),
             ("eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "not JSON: a character that does not belong there at line 1, column 1"),
-            ("[]", "(found: no object)"),
+            ("[]", "(found: nothing)"),
+            (r#"[{"name":"x","value":"y"}]"#, "(found: nothing)"),
+            ("7", "(found: nothing)"),
             (r#"{"token":"x"}"#, "(found: token)"),
             (r#"{"refresh_token":7}"#, "`refresh_token` must be a text"),
             (r#"{"refresh_token":""}"#, "`refresh_token` must be a text that is not empty"),

@@ -1,6 +1,8 @@
 //! Ways to begin a session: in a browser, with a password, and by importing tokens that another program obtained.
 
+pub mod browser;
 pub mod import;
+pub mod password;
 
 use http::Uri;
 
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// What a sign-in brings, whichever way it went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obtained {
     /// The tokens, verified.
     pub grant: Grant,

@@ -15,7 +15,6 @@ use super::{
     LoadError, Lock, LockError, SaveError, TokenStore,
     place::{self, Owner, Untrusted},
     record::{self, Unreadable},
-    sibling,
 };
 use crate::{
     clock::Now,
@@ -77,7 +76,7 @@ impl FileStore {
         let Found::Bytes(bytes, found) = found else { return Ok(()) };
         match record::check(&bytes) {
             Ok(()) => Ok(()),
-            Err(Unreadable::Newer(schema)) => Err(SaveError::Newer { path: self.path.clone(), schema }),
+            Err(Unreadable::Newer(schema)) => Err(SaveError::Newer { place: self.location(), schema }),
             Err(Unreadable::Corrupt(problem)) => {
                 let aside = self.aside(found.mtime());
                 fs::rename(&self.path, &aside).map_err(self.failed("moved aside"))?;
@@ -102,8 +101,9 @@ impl FileStore {
         match error {
             LoadError::Untrusted(untrusted) => untrusted.into(),
             LoadError::Denied { source, .. } | LoadError::Io { source, .. } => self.failed("replaced")(source),
-            LoadError::Newer { path, schema } => SaveError::Newer { path, schema },
+            LoadError::Newer { place, schema } => SaveError::Newer { place, schema },
             LoadError::Corrupt { problem, .. } => self.failed("replaced")(io::Error::other(problem)),
+            LoadError::Keyring(error) => error.into(),
         }
     }
 
@@ -168,8 +168,8 @@ impl TokenStore for FileStore {
         };
         let Found::Bytes(bytes, _) = self.read(owner, true)? else { return Ok(None) };
         record::decode(&bytes, now).map(Some).map_err(|unreadable| match unreadable {
-            Unreadable::Corrupt(problem) => LoadError::Corrupt { path: self.path.clone(), problem },
-            Unreadable::Newer(schema) => LoadError::Newer { path: self.path.clone(), schema },
+            Unreadable::Corrupt(problem) => LoadError::Corrupt { place: self.location(), problem },
+            Unreadable::Newer(schema) => LoadError::Newer { place: self.location(), schema },
         })
     }
 
@@ -192,10 +192,7 @@ impl TokenStore for FileStore {
     }
 
     fn lock(&self, wait: Duration) -> Result<Lock, LockError> {
-        let failed = |source| LockError::Io { path: self.directory().to_owned(), source };
-        place::make_directory(self.directory()).map_err(failed)?;
-        let owner = place::checked_directory(self.directory()).map_err(failed)??;
-        Lock::take(&sibling(&self.path, "lock"), owner, wait)
+        Lock::beside(&self.path, wait)
     }
 
     fn watch(&self) -> Result<Changes, WatchError> {

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::place::{self, Owner, Untrusted};
+use super::{
+    place::{self, Owner, Untrusted},
+    sibling,
+};
 
 /// Between looks at a lock that somebody else holds: they hold it for the time of one refresh.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -48,8 +51,17 @@ pub enum LockError {
 }
 
 impl Lock {
+    /// Takes the lock beside `record`, waiting up to `wait`. Its directory is made where it is not there.
+    pub(super) fn beside(record: &Path, wait: Duration) -> Result<Self, LockError> {
+        let directory = place::directory(record);
+        let failed = |source| LockError::Io { path: directory.to_owned(), source };
+        place::make_directory(directory).map_err(failed)?;
+        let owner = place::checked_directory(directory).map_err(failed)??;
+        Self::take(&sibling(record, "lock"), owner, wait)
+    }
+
     /// Takes the lock at `path`, waiting up to `wait`.
-    pub(super) fn take(path: &Path, owner: Owner, wait: Duration) -> Result<Self, LockError> {
+    fn take(path: &Path, owner: Owner, wait: Duration) -> Result<Self, LockError> {
         let failed = |source: io::Error| {
             let path = path.to_owned();
             if place::is_link(&source) { Untrusted::Link { path }.into() } else { LockError::Io { path, source } }

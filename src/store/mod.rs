@@ -8,8 +8,12 @@
 //! | `PROFILE.lock` | goes around {re-read, refresh, persist}; never the file that is renamed |
 //! | `PROFILE.running` | held by a running proxy, with its process id |
 //! | `PROFILE.json.corrupt-SECONDS` | a damaged record, moved aside by whoever would have written over it |
+//! | `PROFILE.stamp` | written after each change of a record that is no file, so that other processes hear of it |
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod keyring;
 mod lock;
 mod place;
 mod record;
@@ -22,6 +26,7 @@ use std::{
 };
 
 pub use file::FileStore;
+pub use keyring::{KeyringError, KeyringStore};
 pub use lock::{Lock, LockError};
 pub use place::Untrusted;
 pub use running::{RunningError, RunningLock, running_pid};
@@ -41,22 +46,42 @@ pub enum Settings {
         /// The record, `PROFILE.json`.
         path: PathBuf,
     },
+    /// `kind = "keyring"`: an item of the desktop's keyring.
+    Keyring {
+        /// Where the record would lie if it were a file.
+        path: PathBuf,
+        /// The profile, which the item is named after.
+        profile: String,
+    },
 }
 
 impl Settings {
-    /// The store that they describe. Nothing is read or made yet.
+    /// The store that they describe, for a command: where it is locked and somebody is there, they are asked to unlock
+    /// it. Nothing is read or made yet.
     #[must_use]
     pub fn open(&self) -> Box<dyn TokenStore> {
         match self {
-            Self::File { path } => Box::new(FileStore::new(path.clone())),
+            Self::Keyring { path, profile } if keyring::is_attended() => {
+                Box::new(KeyringStore::new(path.clone(), profile.clone()).prompting())
+            }
+            Self::File { .. } | Self::Keyring { .. } => self.open_unattended(),
         }
     }
 
-    /// `store.path`: the record of a file store. The locks of the profile lie beside it.
+    /// The same for a service, and for what a script asks again and again: nobody is asked anything.
+    #[must_use]
+    pub fn open_unattended(&self) -> Box<dyn TokenStore> {
+        match self {
+            Self::File { path } => Box::new(FileStore::new(path.clone())),
+            Self::Keyring { path, profile } => Box::new(KeyringStore::new(path.clone(), profile.clone())),
+        }
+    }
+
+    /// `store.path`: the record of a file store. The locks of the profile lie beside it, whatever kind its store is.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::File { path } => path,
+            Self::File { path } | Self::Keyring { path, .. } => path,
         }
     }
 }
@@ -146,21 +171,24 @@ pub enum LoadError {
         source: io::Error,
     },
     /// It is damaged. It stays as it is until something new is written.
-    #[error("{path} is damaged ({problem}); sign in again, and it is moved aside")]
+    #[error("{place} is damaged ({problem}); sign in again, and it is moved aside")]
     Corrupt {
-        /// The record.
-        path: PathBuf,
+        /// The record, as [`TokenStore::location`] calls it.
+        place: String,
         /// What is wrong with it.
         problem: &'static str,
     },
     /// A newer version wrote it.
-    #[error("{path} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
+    #[error("{place} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
     Newer {
-        /// The record.
-        path: PathBuf,
+        /// The record, as [`TokenStore::location`] calls it.
+        place: String,
         /// Its schema.
         schema: u32,
     },
+    /// The keyring does not hand it out.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The disk refuses.
     #[error("{path} cannot be read: {source}")]
     Io {
@@ -171,6 +199,15 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether it may be otherwise in a moment although nobody changes the record: descriptors were short, a disk or a
+    /// keyring did not answer.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Keyring(_))
+    }
+}
+
 /// Why a record could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
@@ -178,13 +215,16 @@ pub enum SaveError {
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// A newer version wrote what is there.
-    #[error("{path} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
+    #[error("{place} was written by a newer version (schema {schema}); update cognito-proxy, or use another profile")]
     Newer {
-        /// The record.
-        path: PathBuf,
+        /// The record, as [`TokenStore::location`] calls it.
+        place: String,
         /// Its schema.
         schema: u32,
     },
+    /// The keyring does not take it.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The disk refuses, or does not promise to keep it. The old record is intact, or the new one is there whole.
     #[error("{path} cannot be {deed}: {source}")]
     Io {

@@ -184,6 +184,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Unreadable> {
     read(bytes).map(|_| ())
 }
 
+/// The session of a record that lacks its envelope, for whoever cannot make a checksum.
+#[cfg(any(test, fuzzing))]
+pub(super) fn unsealed(bytes: &[u8], now: Now) -> Option<Session> {
+    serde_json::from_slice(bytes).ok().map(|record: Record| record.session(now))
+}
+
 fn read(bytes: &[u8]) -> Result<Record, Unreadable> {
     let Versioned { schema } =
         serde_json::from_slice(bytes).map_err(|_| Unreadable::Corrupt("it is no JSON with a schema number"))?;

@@ -71,6 +71,25 @@ fn mistakes_are_78_with_file_line_and_column_on_standard_error() {
 }
 
 #[test]
+fn a_user_that_this_machine_does_not_know_is_78_as_it_is_for_run() {
+    let home = Home::new();
+    let file = home.write("proxy.toml", &format!("{SOUND}[guard]\nusers = [\"self\", \"nobody-of-that-name\"]\n"));
+    let output = home.run(&["check", "-c", name(&file)]);
+    assert_eq!(output.status.code(), Some(78));
+    let shown = text(&output.stderr);
+    for words in ["guard.users", "nobody-of-that-name", name(&file)] {
+        assert!(shown.contains(words), "{words} in {shown}");
+    }
+    let output = home.run(&["check", "--json", "-c", name(&file)]);
+    assert_eq!(output.status.code(), Some(78));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&document["ok"], &document["errors"][0]["key"]), (&false.into(), &"guard.users".into()));
+    // What it knows is sound.
+    let file = home.write("proxy.toml", &format!("{SOUND}[guard]\nusers = [\"self\", \"root\", \"4711\"]\n"));
+    assert_eq!(home.run(&["check", "-c", name(&file)]).status.code(), Some(0));
+}
+
+#[test]
 fn loose_permissions_alone_are_77() {
     use std::os::unix::fs::PermissionsExt;
 

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use crate::support::{
     http as wire,
     load::steadily,
-    process::Finished,
+    process::{Finished, Process},
     stage::{Stage, validity},
+    wait::BOUND,
 };
 
 /// Said, so that nothing is assumed about the session's length.
@@ -283,7 +284,7 @@ async fn a_status_is_an_exit_code_and_text_for_people() {
     stage.configure("cognito.refresh_token_validity = \"1d\"\nwarn.before = [\"1h\"]");
     let nobody = stage.home.run(&["status"]).await;
     assert_eq!(nobody.code(), 4, "{nobody:?}");
-    assert_eq!(stage.home.run(&["status", "--format", "short"]).await.stdout, "signed out\n");
+    assert_eq!(stage.home.run(&["status", "--format", "short"]).await.stdout, "x signed out\n");
 
     stage.signed_in().await;
     let calls = stage.pool.calls().total();
@@ -294,7 +295,11 @@ async fn a_status_is_an_exit_code_and_text_for_people() {
     }
     assert_eq!(shown.stderr, "");
     let short = stage.home.run(&["status", "--format", "short"]).await.stdout;
-    assert!(["alice 1d\n", "alice 23h59m\n"].contains(&short.as_str()), "{short:?}");
+    assert!(short.starts_with("ok ") && short.ends_with(" / 23h\n"), "{short:?}");
+    let mut in_unicode = stage.home.command(&["status", "--format", "short", "--color", "always"]);
+    let shown = Process::spawn("status", in_unicode.env("LC_ALL", "C.UTF-8")).expect("built").finish(BOUND).await;
+    assert!(shown.stdout.starts_with("\u{1b}[32m✓ ") && shown.stdout.contains("s · 23h"), "{:?}", shown.stdout);
+    assert!(!stage.home.run(&["status"]).await.stdout.contains('\u{1b}'), "a pipe gets no colours");
     assert_eq!(stage.home.run(&["status", "--warn-within", "1h"]).await.code(), 0);
     assert_eq!(stage.home.run(&["status", "--warn-within", "2d"]).await.code(), 3);
     assert_eq!(stage.home.run(&["status", "--warn-within", "soon"]).await.code(), 2);

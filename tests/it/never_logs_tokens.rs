@@ -8,6 +8,7 @@ use std::fs;
 use cognito_proxy::devpool::{AppClient, Commit, Fault, Lie, Portal, Scope, Settings, echo::Behaviour};
 use http::StatusCode;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::{
     http::{self as wire, Connection},
@@ -85,6 +86,7 @@ async fn whole_session(format: &'static str) {
     stage.pool.fail_always(Scope::Refresh, Fault::status(500));
     let mut proxy = stage.home.serve_with(&["--log-level", "trace"]).await;
     requests(&stage, &proxy, &mut search).await;
+    process(&proxy, &mut search);
     failing_refreshes(&stage, &mut proxy, &mut search).await;
     search.learn_refresh_token(&stage);
     wrong_settings(&stage, &mut proxy, &mut search).await;
@@ -121,15 +123,60 @@ async fn signed_out_and_in(stage: &Stage, search: &mut Search) {
 /// What a person looks at.
 async fn commands(stage: &Stage, search: &mut Search) {
     for arguments in [
-        &["status", "--log-level", "trace"][..],
-        &["status", "--json"],
+        &["status", "--json"][..],
         &["status", "--format", "short"],
         &["check", "--explain"],
         &["check", "--explain", "--json"],
     ] {
-        let finished = stage.home.run(arguments).await;
-        search.note(&arguments.join(" "), &finished.stdout);
-        search.note(&arguments.join(" "), &finished.stderr);
+        command(stage, search, arguments).await;
+    }
+    for name in every_command(stage).await {
+        match name.as_str() {
+            // They serve, or their very purpose is a token; `logout` has its turn when all is over.
+            "run" | "demo" | "login" | "import" | "token" | "logout" | "help" => {}
+            "wait" => command(stage, search, &["wait", "--timeout", "1s"]).await,
+            "completions" => command(stage, search, &["completions", "bash"]).await,
+            "snippet" => command(stage, search, &["snippet", "curl"]).await,
+            name => command(stage, search, &[name]).await,
+        }
+    }
+}
+
+/// What `--help` lists, so that a command that is added is searched as well.
+async fn every_command(stage: &Stage) -> Vec<String> {
+    let help = stage.home.run(&["--help"]).await.stdout;
+    let (_, listed) = help.split_once("\nCommands:\n").expect("a list of commands");
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    let names: Vec<_> = lines
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| rest.starts_with(char::is_alphabetic)))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    for name in ["status", "check", "logout", "reload", "unlock", "wait"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {help}");
+    }
+    names
+}
+
+/// What a command prints at the noisiest.
+async fn command(stage: &Stage, search: &mut Search, arguments: &[&str]) {
+    let all: Vec<_> = ["--log-level", "trace"].iter().chain(arguments).copied().collect();
+    let finished = stage.home.run(&all).await;
+    search.note(&arguments.join(" "), &finished.stdout);
+    search.note(&arguments.join(" "), &finished.stderr);
+}
+
+/// What every process of the same user, and for arguments every process, can read of a running one.
+fn process(proxy: &Proxy, search: &mut Search) {
+    for file in ["cmdline", "environ"] {
+        let path = format!("/proc/{}/{file}", proxy.process_id());
+        match fs::read(&path) {
+            Ok(octets) => {
+                assert!(!octets.is_empty(), "{path}");
+                search.note(&path, &String::from_utf8_lossy(&octets).replace('\0', "\n"));
+            }
+            // It is not dumpable, and so belongs to root.
+            Err(error) => assert_eq!((file, error.kind()), ("environ", std::io::ErrorKind::PermissionDenied)),
+        }
     }
 }
 
@@ -174,7 +221,7 @@ async fn requests(stage: &Stage, proxy: &Proxy, search: &mut Search) {
 async fn failing_refreshes(stage: &Stage, proxy: &mut Proxy, search: &mut Search) {
     let current = stage.stored_refresh_token();
     let talkative = format!("Invalid Refresh Token: {current} of {CLIENT_SECRET}");
-    let mut failures = failed_at_start(proxy).await;
+    failed_at_start(proxy).await;
     for fault in [
         Fault::status(500),
         Fault::exception("NotAuthorizedException", &talkative),
@@ -190,27 +237,25 @@ async fn failing_refreshes(stage: &Stage, proxy: &mut Proxy, search: &mut Search
         Fault::Lie(Lie::Issuer),
         Fault::Lie(Lie::Subject),
     ] {
+        // Never healed in between: an attempt that is under way would succeed.
         stage.pool.fail_always(Scope::Refresh, fault.clone());
         // A reload is worth one attempt.
-        failures = failed_again(proxy, failures, &fault).await;
+        failed_again(proxy, &format!("{fault:?}")).await;
         pages(stage, proxy, search).await;
-        stage.pool.heal();
     }
 }
 
 /// The stored token is so old that its refresh is due at once.
-async fn failed_at_start(proxy: &Proxy) -> u64 {
-    proxy.status_that("a failure", |status| status["consecutive_failures"].as_u64().filter(|count| *count > 0)).await
+async fn failed_at_start(proxy: &Proxy) {
+    proxy.status_that("a failure", |status| status["consecutive_failures"].as_u64().filter(|count| *count > 0)).await;
 }
 
-/// Makes a refresh fail, and returns how many have failed in a row.
-async fn failed_again(proxy: &mut Proxy, failures: u64, fault: &Fault) -> u64 {
+/// Makes a refresh fail.
+async fn failed_again(proxy: &mut Proxy, what: &str) {
+    let failures = proxy.status().await["consecutive_failures"].as_u64().expect("a count");
     proxy.signal(Signal::HUP);
-    proxy
-        .status_that(&format!("failure {failures} by {fault:?}"), |status| {
-            status["consecutive_failures"].as_u64().filter(|count| *count > failures)
-        })
-        .await
+    let more = |status: &Value| status["consecutive_failures"].as_u64().filter(|count| *count > failures);
+    proxy.status_that(&format!("a failure after {failures} by {what}"), more).await;
 }
 
 /// The pages of the admin listener and of the control socket.
@@ -226,10 +271,12 @@ async fn pages(stage: &Stage, proxy: &Proxy, search: &mut Search) {
 /// A wrong secret, a configuration that cannot be read, a record that is none.
 async fn wrong_settings(stage: &Stage, proxy: &mut Proxy, search: &mut Search) {
     stage.home.write("secret", WRONG_KEY);
+    failed_again(proxy, "the last fault").await;
+    stage.pool.heal();
     proxy.signal(Signal::HUP);
     proxy
         .status_that("a refusal for the secret", |status| {
-            (status["last_refresh"]["outcome"] == "rejected").then_some(())
+            status["last_refresh"]["error"].as_str().is_some_and(|error| error.contains("secret hash")).then_some(())
         })
         .await;
     pages(stage, proxy, search).await;
@@ -259,7 +306,10 @@ async fn ended(stage: &Stage, proxy: &mut Proxy, search: &mut Search) {
     proxy.printed_line("session ended").await;
     pages(stage, proxy, search).await;
     commands(stage, search).await;
-    fs::remove_file(stage.home.store()).expect("a store");
+    command(stage, search, &["logout", "--yes"]).await;
+    if stage.home.store().exists() {
+        fs::remove_file(stage.home.store()).expect("a store");
+    }
     search.note("status", &stage.home.run(&["status"]).await.stdout);
     search.note(
         "/orders",

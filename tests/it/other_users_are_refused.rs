@@ -5,7 +5,8 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt, process::CommandExt as _},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -93,8 +94,12 @@ fn addresses() -> &'static str {
 }
 
 async fn serve(stage: &Stage, keys: &str) -> Proxy {
+    serve_on(stage, addresses(), keys).await
+}
+
+async fn serve_on(stage: &Stage, addresses: &str, keys: &str) -> Proxy {
     let usual = "listen.proxy = [\"127.0.0.1:0\"]\n";
-    stage.home.configure(&stage.toml(&format!("{}\n{keys}", addresses())).replacen(usual, "", 1));
+    stage.home.configure(&stage.toml(&format!("{addresses}\n{keys}")).replacen(usual, "", 1));
     stage.signed_in().await;
     let mut proxy = stage.home.serve_with(&[]).await;
     proxy.ready().await;
@@ -139,6 +144,64 @@ async fn a_process_of_another_user_gets_nothing() {
     assert_eq!(answer_to(None, proxy.address(), "/last").await.0, 200);
     total += 1;
     assert_eq!(stage.upstream.log().total(), total, "nothing of it went upstream");
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_everybody_can_reach_admits_nobody_else() {
+    let stage = Stage::new().await;
+    let (requests, control) = (stage.home.path("run/requests.sock"), stage.home.control_socket());
+    let listen = format!("listen.proxy = [\"127.0.0.1:0\", \"unix:{}\"]", requests.display());
+    let proxy = serve_on(&stage, &listen, "").await;
+    let ask = ["http://localhost/x"];
+    let take = ["--data", "{\"kind\":\"id\"}", "http://localhost/token"];
+    let (status, _) = answer_on(None, &requests, &ask).await.expect("our own");
+    assert_eq!(status, 200);
+    let (status, token) = answer_on(None, &control, &take).await.expect("our own");
+    assert!(status == 200 && token.contains("eyJ"), "{status}");
+    if !is_root() {
+        return;
+    }
+    for socket in [&requests, &control] {
+        let mode = std::fs::metadata(socket).expect("a socket").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", socket.display());
+    }
+    assert_eq!(answer_on(Some(STRANGER), &requests, &ask).await, None, "its mode alone keeps them out");
+
+    // Somebody has opened the doors.
+    let home = stage.home.path("");
+    for socket in [&requests, &control] {
+        for place in socket.ancestors().take_while(|place| place.starts_with(&home)) {
+            let mode = if place == socket { 0o666 } else { 0o755 };
+            std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).expect("ours");
+        }
+    }
+    for (socket, arguments) in
+        [(&requests, &ask[..]), (&control, &take[..]), (&control, &["http://localhost/status.json"])]
+    {
+        let (status, body) = answer_on(Some(STRANGER), socket, arguments).await.expect("it can be reached");
+        let problem: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        assert_eq!((status, &problem["code"]), (403, &"peer_not_allowed".into()), "{}: {body}", socket.display());
+        assert!(!body.contains("eyJ"), "a token");
+    }
+    assert_eq!(refused_total(&proxy).await, 1, "of those who would use the proxy");
+    assert_eq!(answer_on(None, &requests, &ask).await.expect("our own").0, 200);
+    assert_eq!(stage.upstream.log().total(), 2, "nothing of it went upstream");
+}
+
+/// What a process of this user is answered on a Unix socket; None where it cannot connect.
+async fn answer_on(uid: Option<u32>, socket: &Path, arguments: &[&str]) -> Option<(u16, String)> {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}", "--unix-socket"]);
+    command.arg(socket).args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+    }
+    let output = tokio::task::spawn_blocking(move || command.output().expect("curl")).await.expect("no panic");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n')?;
+    // 7 is "failed to connect" (curl(1)).
+    assert!(output.status.success() || output.status.code() == Some(7), "{} {text}", output.status);
+    output.status.success().then(|| (status.parse().expect("a status"), body.to_owned()))
 }
 
 #[tokio::test]

@@ -1,17 +1,33 @@
 //! Whatever stands between the program and Cognito, the old token serves to its end, nothing is stored of what is no
 //! answer, and the first answer after the outage ends it.
 
-use std::{path::Path as FilePath, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path as FilePath,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cognito_proxy::{
+    cognito::{
+        egress::Egress,
+        transport::{Resolve, Transport},
+    },
     devpool::{AppClient, Fault, Scope, Settings},
     session::{Outcome, TokenKind, snapshot::Snapshot},
     tls,
 };
+use futures_util::future::BoxFuture;
+use tokio::{sync::watch, time::timeout};
 
 use crate::support::{
     relay::{Flaw, Path, Relay, TlsFront},
     shell::{Running, Shell},
+    wait::BOUND,
 };
 
 /// A token of an hour is due for a refresh by then, jitter or not.
@@ -171,6 +187,92 @@ async fn a_certificate_without_a_flaw_is_trusted() {
     shell.pass(DUE);
     running.generation(2).await;
     running.stop().await;
+}
+
+/// What a resolver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// `NXDOMAIN`: there is no such name.
+    NoSuchName,
+    /// `SERVFAIL`: whoever would know fails.
+    Fails,
+    /// Nobody answers.
+    Never,
+    /// As it should.
+    Well,
+}
+
+#[derive(Debug)]
+struct Names {
+    answers: watch::Sender<Answers>,
+    asked: AtomicU64,
+    address: SocketAddr,
+}
+
+impl Resolve for Names {
+    fn addresses(&self, peer: String) -> BoxFuture<'_, io::Result<Vec<SocketAddr>>> {
+        assert!(peer.starts_with("cognito.test:"), "{peer}");
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answers = *self.answers.borrow();
+        Box::pin(async move {
+            match answers {
+                Answers::NoSuchName => Err(io::Error::other("failed to lookup address: Name or service not known")),
+                Answers::Fails => Err(io::Error::other("failed to lookup address: Temporary failure")),
+                Answers::Never => std::future::pending().await,
+                Answers::Well => Ok(vec![self.address]),
+            }
+        })
+    }
+}
+
+async fn names_come_back(first: Answers) {
+    let shell = shell().await;
+    shell.signed_in().await;
+    let names =
+        Arc::new(Names { answers: watch::Sender::new(first), asked: AtomicU64::new(0), address: shell.pool.address() });
+    let trust = tls::client_config(None, None).expect("a trust store");
+    let transport = Transport::resolving(trust, Egress::new("", ""), names.clone());
+    let endpoint = format!("http://cognito.test:{}", shell.pool.address().port());
+    let issuer = Arc::new(shell.cognito_over(&endpoint, transport));
+    let running = shell.start_with(issuer, shell.store(), None);
+    running.generation(1).await;
+    shell.pass(DUE);
+    running.until("a failure", failures(1)).await;
+    assert!(running.is_injecting(), "{first:?}: the token is good");
+    let error = last_error(&running);
+    assert!(error.contains("cognito.test"), "{first:?}: {error}");
+    // So long after its end that a pause of a minute is behind it, and the next one ahead.
+    for minute in 1..=6 {
+        // A resolver that never answers takes five real seconds each time.
+        names.answers.send_replace(if minute < 6 { Answers::Fails } else { first });
+        let known = running.current.snapshot().facts.consecutive_failures;
+        shell.pass(60);
+        running.until("the next failure", failures(known + 1)).await;
+    }
+    assert!(!running.is_injecting());
+    let asked = names.asked.load(Ordering::SeqCst);
+    names.answers.send_replace(Answers::Well);
+    // Requests come every second. The next attempt by itself is further away than the five seconds that this may take.
+    let due = running.current.snapshot().facts.next_refresh_at.expect("one is due");
+    assert!(due.since(running.current.now().wall) > Duration::from_secs(5), "{first:?}");
+    for second in 1..=5 {
+        shell.pass(1);
+        let served = timeout(BOUND, running.current.ready(TokenKind::Id)).await.expect("no hang");
+        assert!(served.is_ok() || second < 5, "{first:?}, after {second} s: {served:?}");
+    }
+    assert_eq!(names.asked.load(Ordering::SeqCst), asked + 1, "{first:?}: one lookup, and it was believed");
+    assert_eq!(running.current.snapshot().facts.consecutive_failures, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_looked_up_are_an_outage_that_ends_within_five_seconds_of_theirs() {
+    tokio::join!(names_come_back(Answers::NoSuchName), names_come_back(Answers::Fails));
+}
+
+#[tokio::test]
+async fn a_resolver_that_never_answers_is_given_up_and_asked_again() {
+    names_come_back(Answers::Never).await;
 }
 
 #[tokio::test]

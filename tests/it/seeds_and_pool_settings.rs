@@ -1,17 +1,26 @@
 //! What is told to the refresher from outside: a seed, the validity that the pool states, a change of the store.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cognito_proxy::{
+    clock::Now,
     cognito::AwsCredentials,
     devpool::{AppClient, DescribeAccess, Operation, Settings, Validity},
     refresher::{Fingerprint, Seed},
     secret::Secret,
     session::{Basis, Origin, Session, status::StateName},
+    store::{LoadError, Lock, LockError, SaveError, TokenStore},
     tls,
+    watch::{Changes, WatchError},
 };
 
-use crate::support::shell::Shell;
+use crate::support::{http as wire, proxy::Proxy, shell::Shell, stage::Stage, wait};
 
 const DAY: u64 = 86_400;
 
@@ -89,6 +98,152 @@ async fn a_seed_outlasts_an_outage_at_the_start() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_reload_while_signed_out_takes_up_what_is_stored() {
+    let shell = Shell::rotating(0).await;
+    let running = shell.start();
+    running.until("nobody", |snapshot| snapshot.facts.state == StateName::SignedOut).await;
+    // No watch tells it, as where a file system has none.
+    shell.signed_in().await;
+    let calls = shell.pool.calls().total();
+    running.reload(&shell).await;
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    assert_eq!(shell.pool.calls().total(), calls);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_of_an_ended_session_spends_its_one_attempt_on_what_is_stored_now() {
+    let shell = Shell::rotating(0).await;
+    let ended = shell.signed_in().await;
+    shell.pool.sign_out(Settings::USER);
+    let running = shell.start();
+    running.generation(1).await;
+    shell.pass(3320);
+    running.until("the first refusal", |snapshot| snapshot.facts.consecutive_failures == 1).await;
+    shell.pass(20);
+    running.until("the verdict", |snapshot| snapshot.facts.state == StateName::SessionEnded).await;
+    // A sign-in of somebody else's, in place of the record and of its generation: as a backup that was put back.
+    let theirs = Session { generation: ended.generation, ..shell.session().await };
+    shell.keep(&theirs);
+    running.reload(&shell).await;
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    running.stop().await;
+    let stored = shell.stored().expect("kept");
+    assert_eq!(stored.refresh_token, theirs.refresh_token);
+    assert!(stored.generation > ended.generation);
+}
+
+/// A store that cannot be read so many times.
+struct Unreadable {
+    inner: Arc<dyn TokenStore>,
+    failures: AtomicU64,
+}
+
+impl TokenStore for Unreadable {
+    fn load(&self, now: Now) -> Result<Option<Session>, LoadError> {
+        let fails = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fails {
+            let source = std::io::Error::other("too many open files");
+            return Err(LoadError::Io { path: "proxy.json".into(), source });
+        }
+        self.inner.load(now)
+    }
+
+    fn save(&self, session: &Session, lock: &Lock) -> Result<(), SaveError> {
+        self.inner.save(session, lock)
+    }
+
+    fn clear(&self, lock: &Lock) -> Result<(), SaveError> {
+        self.inner.clear(lock)
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Lock, LockError> {
+        self.inner.lock(wait)
+    }
+
+    fn watch(&self) -> Result<Changes, WatchError> {
+        self.inner.watch()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_at_the_start_is_read_again() {
+    let shell = Shell::rotating(0).await;
+    shell.signed_in().await;
+    let calls = shell.pool.calls().total();
+    let store = Arc::new(Unreadable { inner: shell.store(), failures: AtomicU64::new(3) });
+    let running = shell.start_with(shell.issuer(), store.clone(), None);
+    let left = async |left: u64| {
+        let read = async || (store.failures.load(Ordering::SeqCst) == left).then_some(());
+        wait::until("another look at the store", read).await;
+    };
+    for (failures, pause) in [(2, 1), (1, 2), (0, 4)] {
+        left(failures).await;
+        assert!(!running.is_injecting());
+        shell.pass(pause);
+    }
+    running.until("the session", |snapshot| snapshot.facts.state == StateName::Fresh).await;
+    assert!(running.is_injecting());
+    assert_eq!(shell.pool.calls().total(), calls, "nobody was asked");
+    running.stop().await;
+}
+
+/// `run` with the credential that the service manager passes.
+async fn run_with_credential(stage: &mut Stage, content: &str) -> Proxy {
+    let directory = stage.home.path("credentials");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    stage.home.write("credentials/refresh-token", content);
+    stage.home.set_variable("CREDENTIALS_DIRECTORY", &directory.display().to_string());
+    stage.home.serve_with(&[]).await
+}
+
+#[tokio::test]
+async fn a_credential_of_the_service_manager_seeds_the_store_and_is_never_spent_twice() {
+    for as_json in [false, true] {
+        let mut stage = Stage::of(AppClient::public(Settings::CLIENT).rotating(Duration::ZERO)).await;
+        stage.configure("cognito.refresh_token_validity = \"30d\"");
+        let tokens = stage.sign_in();
+        let content = if as_json { tokens.to_import_json() } else { format!("{}\n", tokens.refresh_token.expose()) };
+        let mut proxy = run_with_credential(&mut stage, &content).await;
+        assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+        proxy.ready().await;
+        proxy.stop().await;
+        let seeded = stage.stored_refresh_token();
+        assert_ne!(seeded, tokens.refresh_token.expose(), "it rotated");
+
+        // The same credential is there at every start, and worth nothing any more.
+        let refreshes = stage.refreshes();
+        let proxy = stage.home.serve_with(&[]).await;
+        assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+        proxy.stop().await;
+        assert_eq!((stage.refreshes(), stage.stored_refresh_token()), (refreshes, seeded));
+        assert_eq!(stage.pool.calls().count(|call| call.is_refused("RefreshTokenReuseException")), 0);
+
+        // Another one takes its place.
+        let other = stage.sign_in();
+        let proxy = run_with_credential(&mut stage, other.refresh_token.expose()).await;
+        assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+        proxy.stop().await;
+        assert_eq!(stage.refreshes(), refreshes + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_in_no_known_form_is_said_and_stops_nothing() {
+    let mut stage = Stage::new().await;
+    stage.configure("cognito.refresh_token_validity = \"30d\"");
+    stage.signed_in().await;
+    let mut proxy = run_with_credential(&mut stage, "two words").await;
+    proxy.printed_line("the credential refresh-token cannot be used").await;
+    assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200, "what is stored serves");
+    proxy.stop().await;
+}
+
 /// The basis that is shown after a while in which the pool could be asked.
 async fn basis(access: DescribeAccess, credentials: bool, configured: Option<Duration>) -> (Basis, u64) {
     let validity = Validity { refresh: Duration::from_secs(7 * DAY), ..Validity::default() };
@@ -103,7 +258,7 @@ async fn basis(access: DescribeAccess, credentials: bool, configured: Option<Dur
         session_token: Some(Secret::from("session")),
     });
     let issuer = shell.cognito_at(&shell.pool.endpoint(), trust).with_aws_credentials(credentials.clone());
-    let running = shell.start_with(std::sync::Arc::new(issuer), shell.store(), None);
+    let running = shell.start_with(Arc::new(issuer), shell.store(), None);
     running.generation(1).await;
     if credentials.is_some() {
         shell.pool.wait_for(|calls| calls.count(|call| call.operation == Operation::DescribeUserPoolClient) == 1).await;

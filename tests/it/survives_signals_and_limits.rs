@@ -1,7 +1,11 @@
 //! What an operating system does to a process while it refreshes: stops it, asks it to end, takes its outputs, its
 //! descriptors and its disk.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    env, fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use cognito_proxy::{
     clock::{Clock as _, SystemClock},
@@ -12,6 +16,7 @@ use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::support::{
     http::{self as wire, Connection},
+    load::steadily,
     process::Process,
     proxy::Proxy,
     stage::{Stage, problem, validity},
@@ -133,27 +138,50 @@ async fn outputs_that_are_closed_or_full_stop_nothing() {
     }
 }
 
+/// How often the configuration is read again under load.
+fn reloads() -> usize {
+    if env::var_os("COGNITO_PROXY_LONG").is_some() { 500 } else { 60 }
+}
+
 #[tokio::test]
-async fn reloads_under_load_fail_no_request_and_a_bad_file_changes_nothing() {
-    let stage = Stage::lasting(3).await;
+async fn reloads_during_refreshes_fail_no_request_and_a_bad_file_changes_nothing() {
+    // Two seconds, and every reload of a good file rolls the dice about the lead time anew.
+    let client = AppClient::public(Settings::CLIENT).with_validity(validity(3, 3600)).rotating(Duration::ZERO);
+    let stage = Stage::of(client).await;
     let mut proxy = stage.serve("").await;
     proxy.ready().await;
-    let good = stage.toml("refresh.wait = \"20s\"");
-    for round in 0..40 {
-        match round % 4 {
-            1 => stage.home.configure("cognito = \"no table\""),
-            _ => stage.home.configure(&good),
-        };
-        proxy.signal(Signal::HUP);
-        for _ in 0..3 {
-            let answer = wire::get(proxy.address(), "/orders").await;
-            assert_eq!(answer.status(), 200, "round {round}: {:?}", answer.body());
+    let (address, before) = (proxy.address(), stage.refreshes());
+    let (done, is_done) = tokio::sync::watch::channel(false);
+    let began = Instant::now();
+    let reloading = async {
+        for round in 0..reloads() {
+            let is_good = round % 4 != 1;
+            if is_good {
+                stage.home.configure(&stage.toml(&format!("refresh.wait = \"{}s\"", 20 + round % 7)));
+            } else {
+                stage.home.configure("cognito = \"no table\"");
+            }
+            if round % 3 == 0 {
+                proxy.signal(Signal::HUP);
+            }
+            let mut control = Connection::to_socket(&stage.home.control_socket()).await;
+            control.send("POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
+            let answer = control.receive().await;
+            assert_eq!(answer.status, if is_good { 200 } else { 422 }, "round {round}: {}", answer.text());
         }
-    }
-    proxy.logged("configuration not reloaded, the old one stays").await;
-    proxy.logged("configuration reloaded").await;
+        stage.called(|calls| calls.refreshes() >= before + 3).await;
+        done.send_replace(true);
+    };
+    let ((), (sent, failures)) = tokio::join!(reloading, steadily(address, || *is_done.borrow()));
+    let (took, refreshes) = (began.elapsed(), stage.refreshes() - before);
+    println!("{} reloads, {refreshes} refreshes and {sent} requests in {took:?}", reloads());
+    assert!(failures.is_empty(), "{} of {sent}: {:?}", failures.len(), failures[0]);
     let log = stage.upstream.log();
-    assert_eq!((log.total(), log.invalid(), log.without_token()), (120, 0, 0));
+    assert_eq!((log.total(), log.invalid(), log.without_token()), (sent as u64, 0, 0));
+    assert_eq!(stage.pool.calls().count(|call| call.is_refused("RefreshTokenReuseException")), 0);
+    // One for each token that was due: a reload starts none.
+    let most = took.as_secs() / 2 + 2;
+    assert!(refreshes <= most, "{refreshes} refreshes in {took:?}");
     proxy.stop().await;
 }
 

@@ -17,7 +17,20 @@ async fn the_access_log_has_the_path_and_never_the_query() {
     assert_eq!(wire::get(proxy.address(), "/orders?code=canary-in-the-query").await.status(), 200);
     let line = proxy.logged("request").await;
     assert_eq!((&line["path"], &line["status"]), (&"/orders".into(), &200.into()), "{line}");
+    // As a proxy is asked, with a user and a password; with cookies and keys; and where servers hide a secret in the path.
+    let (user, key) = ("canary-user:canary-password", "canary".repeat(11));
+    let host = proxy.address();
+    for target in [&format!("http://{user}@{host}/absolute"), "/reset;id=canary/x", &format!("/keys/{key}")] {
+        let mut client = proxy.connect().await;
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nCookie: a=canary\r\nAuthorization: canary\r\n\r\n");
+        client.send(head).await;
+        client.receive().await;
+    }
+    proxy.printed_line("/keys/…").await;
     let all = proxy.stop().await.stderr;
+    assert_eq!(all.matches("\"message\":\"request\"").count(), 4, "{all}");
+    assert!(all.contains("/reset;…/x"), "{all}");
     assert!(!all.contains("canary"), "{all}");
 }
 

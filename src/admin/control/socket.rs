@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::{
@@ -144,7 +143,7 @@ async fn converse(stream: UnixStream, service: Arc<Service>) {
     let peer = stream.peer_cred().ok().map(|credentials| credentials.uid());
     let answer = service_fn(|request| {
         let service = &service;
-        async move { Ok::<_, Infallible>(service.answer(peer, request).await.map(Full::new)) }
+        async move { Ok::<_, Infallible>(service.answer(peer, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,6 +1,6 @@
 //! Both ends of the control socket, over a real one.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Mutex};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use http_body_util::Full;
 use tokio::{
@@ -14,58 +14,10 @@ use super::*;
 use crate::{
     admin::{
         client::{Client, ClientError},
-        fixtures::{CANARY, signed_out},
+        fixtures::{Told, issued, signed_out},
     },
-    clock::UnixTime,
     session::status::StateName,
 };
-
-/// Does as it is told, and writes down what that was.
-#[derive(Debug, Default)]
-struct Told {
-    deeds: Mutex<Vec<String>>,
-    fault: Option<Fault>,
-}
-
-impl Told {
-    fn note<T: Send + 'static>(&self, deed: String, answer: T) -> BoxFuture<'_, Result<T, Fault>> {
-        self.deeds.lock().unwrap().push(deed);
-        let answer = self.fault.clone().map_or(Ok(answer), Err);
-        Box::pin(async move { answer })
-    }
-}
-
-fn issued(kind: TokenKind) -> IssuedToken {
-    IssuedToken {
-        kind,
-        jwt: Secret::from(CANARY),
-        expires_at: UnixTime::from_secs(1_700_003_600),
-        expires_in: Duration::from_secs(3600),
-        warning: Some("less than was asked for".into()),
-    }
-}
-
-impl Control for Told {
-    fn token(&self, kind: TokenKind, min_ttl: Option<Duration>) -> BoxFuture<'_, Result<IssuedToken, Fault>> {
-        self.note(format!("token {} {min_ttl:?}", kind.as_str()), issued(kind))
-    }
-
-    fn unlock(&self) -> BoxFuture<'_, Result<(), Fault>> {
-        self.note("unlock".into(), ())
-    }
-
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Fault>> {
-        self.note("reload".into(), Reloaded { needs_restart: vec!["listen.proxy".into()] })
-    }
-
-    fn adopt(&self, record: Secret) -> BoxFuture<'_, Result<(), Fault>> {
-        self.note(format!("adopt {}", record.expose()), ())
-    }
-
-    fn clear(&self) -> BoxFuture<'_, Result<(), Fault>> {
-        self.note("clear".into(), ())
-    }
-}
 
 fn myself() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -149,7 +101,7 @@ async fn a_fault_comes_back_as_what_it_is() {
 }
 
 async fn ask(service: &Service, peer: Option<u32>, request: http::request::Builder, body: &str) -> Response<Bytes> {
-    service.answer(peer, request.body(Full::from(body.to_owned())).unwrap()).await
+    service.answer(peer, request.body(Full::from(body.to_owned())).unwrap()).await.map(Body::into_bytes)
 }
 
 #[tokio::test]

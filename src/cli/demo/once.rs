@@ -65,15 +65,34 @@ async fn acts(stage: &Stage) -> Result<(), Missed> {
     observed("end", "Cognito refuses the refresh token, twice: the session has ended");
 
     refused(stage).await?;
-    observed("503", "the last token is used up; the reply names the command that mends it");
-
-    stage.sign_in().await.map_err(|error| Missed(error.to_string()))?;
-    observed("sign-in", "adopted without a restart");
+    observed("503", "the last token is used up, and nobody has signed in: the reply names the command that mends it");
 
     let known = first.union(&second).cloned().collect();
-    injected(stage, &known).await?;
-    observed("inject", "requests go through again, with a token of the new session");
+    let third = held(stage, &known).await?;
+    observed("hold", "the next request waits, unread; somebody signs in, and it goes on with the new token");
+
+    let validity = stage.lifetimes().refresh_token;
+    stage.pool().age(Settings::USER, validity * 19 / 20);
+    until(stage, |snapshot| snapshot.facts.level > Level::None).await?;
+    stage.sign_in().await.map_err(|error| Missed(error.to_string()))?;
+    until(stage, |snapshot| snapshot.facts.level == Level::None).await?;
+    observed("sign-in", "the same day ending well: warned, and signed in again before the end, without a restart");
+
+    injected(stage, &known.union(&third).cloned().collect()).await?;
+    observed("inject", "and no request has noticed");
     Ok(())
+}
+
+/// Sends a request that finds the session at its end, signs in while it waits, and finds it at the API with a new token.
+async fn held(stage: &Stage, known: &BTreeSet<String>) -> Result<BTreeSet<String>, Missed> {
+    let waits = async {
+        let mut held = stage.current().subscribe_held();
+        held.wait_for(|count| *count > 0).await.map_err(|_| Missed("the proxy has ended".into()))?;
+        stage.sign_in().await.map_err(|error| Missed(error.to_string()))
+    };
+    let (seen, signed_in) = tokio::join!(injected(stage, known), waits);
+    signed_in?;
+    seen
 }
 
 fn observed(step: &str, what: &str) {

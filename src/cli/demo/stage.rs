@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -48,6 +51,8 @@ pub(super) enum Error {
 pub(super) struct Lifetimes {
     pub(super) id_token: Duration,
     pub(super) refresh_token: Duration,
+    /// `session.hold`.
+    pub(super) hold: Duration,
 }
 
 /// Everything at work.
@@ -56,7 +61,9 @@ pub(super) struct Stage {
     echo: Echo,
     config: Config,
     current: CurrentToken,
-    commands: tokio::sync::mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
+    /// Told where somebody clicks "Sign in" on the status page.
+    wishes: Mutex<mpsc::Receiver<()>>,
     address: String,
     admin: String,
     lifetimes: Lifetimes,
@@ -76,8 +83,9 @@ impl Stage {
         let client = AppClient::public(Settings::CLIENT).with_validity(validity);
         let pool = DevPool::start(Settings::default().with_client(client), Arc::clone(&clock)).await?;
         let echo = Echo::start(EchoSettings::default(), &pool).await?;
-        let (config, app) = build(directory.path(), &pool, &echo, listen, lifetimes, &clock)?;
+        let (config, mut app) = build(directory.path(), &pool, &echo, listen, lifetimes, &clock)?;
         let (current, commands) = (app.current(), app.commands());
+        let wishes = Mutex::new(app.signs_in_by_itself());
         let address = name_of(&app.bound().proxy);
         let admin = name_of(&app.bound().admin);
         let shutdown = CancellationToken::new();
@@ -89,6 +97,7 @@ impl Stage {
             config,
             current,
             commands,
+            wishes,
             address,
             admin,
             lifetimes,
@@ -124,6 +133,13 @@ impl Stage {
         self.commands.send(command).await.map_err(|error| failed(&error))?;
         told.await.map_err(|error| failed(&error))?;
         Ok(())
+    }
+
+    /// Completes when somebody wishes to sign in, on the status page.
+    pub(super) async fn wished(&self) {
+        if self.wishes.lock().await.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) const fn pool(&self) -> &DevPool {
@@ -203,7 +219,7 @@ fn configure(
          refresh_token_validity = {:?}\n\
          [listen]\nproxy = {listen:?}\nadmin = \"127.0.0.1:0\"\n\
          [upstream]\nurl = {:?}\n\
-         [session]\nhold = \"1s\"\n\
+         [session]\nhold = {:?}\n\
          [warn]\nbefore = {warn_before:?}\ndesktop = false\n",
         pool.id(),
         Settings::CLIENT,
@@ -211,6 +227,7 @@ fn configure(
         pool.issuer(),
         seconds(lifetimes.refresh_token),
         echo.url(),
+        seconds(lifetimes.hold),
     );
     fs::write(&path, text).map_err(Error::Directory)?;
     let variable = |name: &str| (name.into(), directory.as_os_str().to_owned());

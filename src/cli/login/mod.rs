@@ -5,21 +5,24 @@
 
 mod browser;
 mod password;
+mod qr;
+mod terminal;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use tokio::runtime::Runtime;
 
 use super::{
     Exit, Global, clocks,
-    keeping::{self, Place},
+    keeping::{self, Kept, Place},
     output, verdict,
 };
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     session::{Origin, Session, status::Report},
-    signin::Obtained,
+    signin::{Obtained, browser::Page},
 };
 
 const METHOD_HELP: &str = "How; auto is the browser where cognito.domain is set, else the password";
@@ -110,15 +113,40 @@ pub(super) fn run(global: &Global, args: &LoginArgs) -> Exit {
 fn login(config: &Config, args: &LoginArgs) -> Result<Report, Error> {
     keeping::has_place(config)?;
     let runtime = keeping::runtime()?;
-    let obtained = match chosen(args.method, config) {
-        Method::Password => password::sign_in(config, args, &runtime)?,
-        Method::Browser | Method::Auto => browser::sign_in(config, args, &runtime)?,
+    let (obtained, visitor) = match chosen(args.method, config) {
+        Method::Password => (password::sign_in(config, args, &runtime)?, None),
+        Method::Browser | Method::Auto => {
+            let (obtained, visitor) = browser::sign_in(config, args, &runtime)?;
+            (obtained, Some(visitor))
+        }
     };
+    let kept = keep(config, obtained, &runtime);
+    if let Some(visitor) = visitor {
+        runtime.block_on(visitor.tell(farewell(&kept)));
+    }
+    kept.map(|(report, _)| report)
+}
+
+/// Begins the session, where it belongs.
+fn keep(config: &Config, obtained: Obtained, runtime: &Runtime) -> Result<(Report, Kept), Error> {
     let Obtained { grant, refresh_token, device } = obtained;
     let session = Session::begun(grant, refresh_token, Origin::Login, device, &config.session);
     // Taken only now: somebody who signs in takes minutes, and whoever refreshes meanwhile wants the store's lock.
-    Place::take(config)?.keep(config, &session, &runtime)?;
-    Ok(keeping::report(config, session))
+    let kept = Place::take(config)?.keep(config, &session, runtime)?;
+    Ok((keeping::report(config, session), kept))
+}
+
+/// What the browser is told.
+fn farewell(kept: &Result<(Report, Kept), Error>) -> Page {
+    match kept {
+        Ok((report, kept)) => {
+            let username = report.identity.as_ref().map(|identity| identity.username.clone()).unwrap_or_default();
+            let mut facts = clocks::in_brief(report, SystemClock.now().wall);
+            facts.push(("Proxy", kept.as_str().into()));
+            Page::SignedIn { username, facts }
+        }
+        Err(error) => Page::Failed { why: error.to_string() },
+    }
 }
 
 /// `auto` is what is configured.

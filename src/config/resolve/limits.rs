@@ -56,6 +56,7 @@ pub(in crate::config) fn store(
     context: &mut Context<'_, '_>,
     file: &Store,
     default: Option<PathBuf>,
+    profile: &str,
 ) -> Option<store::Settings> {
     let path = context.path(&file.path).or_else(|| file.path.sound.then_some(default).flatten());
     if path.is_none() && file.path.sound {
@@ -65,10 +66,10 @@ pub(in crate::config) fn store(
                 .key("store.path"),
         );
     }
-    if file.kind.value.0 == StoreKind::Keyring {
-        return None;
-    }
     let path = path?;
     context.reader.derive("store.path", format!("{:?}", path.display().to_string()), "the profile");
-    Some(store::Settings::File { path })
+    Some(match file.kind.value.0 {
+        StoreKind::File => store::Settings::File { path },
+        StoreKind::Keyring => store::Settings::Keyring { path, profile: profile.to_owned() },
+    })
 }

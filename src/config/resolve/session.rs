@@ -1,18 +1,21 @@
 //! `[refresh]`, `[session]` and `[warn]`: when tokens are renewed, how long requests wait, when a person is told.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+
+use http::Uri;
 
 use super::Context;
 use crate::{
     config::{
         file::{File, Warn},
-        not_yet,
+        locate,
         problem::Problem,
         reader::Setting,
         units, url,
     },
     current,
     proxy::{Inject, Route},
+    secret::Secret,
     session::{Settings, TokenKind},
     warn,
 };
@@ -68,24 +71,70 @@ pub(in crate::config) fn current(context: &mut Context<'_, '_>, file: &File) -> 
     current::Settings { wait, hold, max_held: max_held as u64 }
 }
 
-/// What happens when a warning is raised.
+/// Through what a warning is told.
 pub(in crate::config) fn warn(context: &mut Context<'_, '_>, file: &Warn) -> warn::Settings {
-    let webhook_url = context.secret(&file.webhook_url_file).filter(|url| {
-        // Services put their secret into the path or the query, so nothing of it is quoted.
-        let parsed = url::parse(url.expose().split(['?', '#']).next().unwrap_or_default());
-        let is_sound = parsed.is_ok_and(|uri| url::is_safe(&uri, false));
+    warn::Settings { desktop: file.desktop.value, command: command(context, file), webhook_url: webhook(context, file) }
+}
+
+/// The URL in `webhook_url_file`. Services put their secret into its path or its query, so nothing of it is quoted.
+fn webhook(context: &mut Context<'_, '_>, file: &Warn) -> Option<Secret> {
+    context.secret(&file.webhook_url_file).filter(|url| {
+        let (location, is_whole) = match url.expose().split_once(['?', '#']) {
+            Some((location, _)) => (location, url.expose().parse::<Uri>().is_ok()),
+            None => (url.expose(), true),
+        };
+        let is_sound = is_whole && url::parse(location).is_ok_and(|uri| url::is_safe(&uri, false));
         if !is_sound {
             let problem = file.webhook_url_file.problem("names a file whose text is no https:// URL");
             context.push(problem.fix("put the URL of the webhook alone into it"));
         }
         is_sound
-    });
-    let command = file.command.value.as_ref();
-    warn::Settings {
-        desktop: file.desktop.value,
-        command: command.map(|items| items.iter().map(|item| item.value.clone()).collect()),
-        webhook_url,
+    })
+}
+
+/// `command`, where there is such a program: when it is needed it is too late to find out.
+fn command(context: &mut Context<'_, '_>, file: &Warn) -> Option<Vec<String>> {
+    let items = file.command.value.as_ref()?;
+    let problem = match items.first() {
+        Some(program) => runnable(&program.value).err().map(|problem| problem.at(program.node.place.clone())),
+        None => {
+            Some(Problem::new("names no program").fix("write its path first, then its arguments, or remove the key"))
+        }
+    };
+    if let Some(problem) = problem {
+        context.push(super::placed(&file.command, problem));
+        return None;
     }
+    Some(items.iter().map(|item| item.value.clone()).collect())
+}
+
+/// Whether `program` can be run as it stands, without a shell and without `PATH`.
+fn runnable(program: &str) -> Result<(), Problem> {
+    let path = Path::new(program);
+    if program.contains('\0') {
+        return Err(Problem::new("holds a NUL, which no path may"));
+    }
+    if !path.is_absolute() {
+        return Err(Problem::new(format!("names \"{program}\", which is no absolute path"))
+            .fix("write the whole path of the program; its arguments are items of their own"));
+    }
+    let metadata = fs::metadata(path).map_err(|error| {
+        Problem::new(format!("names {program}, which cannot be run: {}", locate::reason(&error)))
+            .fix("write the path of a program, and its arguments as items of their own")
+    })?;
+    if !metadata.is_file() {
+        return Err(Problem::new(format!("names {program}, which is not a file")).fix("name a program"));
+    }
+    if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
+        return Err(Problem::new(format!("names {program}, which may not be executed"))
+            .fix(format!("make it executable: chmod +x {program}")));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(Problem::new(format!("names {program}, which anybody may write to"))
+            .fix(format!("keep others from replacing what is run: chmod o-w {program}"))
+            .refused());
+    }
+    Ok(())
 }
 
 /// The kinds of token that any route injects, the default one first.
@@ -143,7 +192,7 @@ fn before(context: &mut Context<'_, '_>, file: &Warn) -> Vec<Duration> {
 
 fn lock(context: &mut Context<'_, '_>, setting: &Setting<crate::config::kinds::OffOr<Duration>>) -> Option<Duration> {
     let lock = setting.value.0?;
-    if lock < SHORTEST_LOCK && !not_yet::is_listed(&setting.key) {
+    if lock < SHORTEST_LOCK {
         let problem = setting.problem(format!("is out of range: {}", setting.shown));
         context.push(problem.fix("write \"1s\" or more, or \"off\""));
     }

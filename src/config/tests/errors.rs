@@ -207,22 +207,48 @@ const ORIGINS: &str = r#"origins = [
 ]"#;
 
 #[test]
-fn not_available_yet() {
+fn warnings() {
+    let webhook = |text: &str, mode| {
+        let bench = Bench::with(&setting("warn", "webhook_url_file = \"webhook\""));
+        let file = bench.write("webhook", text);
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("a mode");
+        bench
+    };
+    let command = |items: &str| Bench::with(&setting("warn", &format!("command = {items}")));
+    let anybodys = Bench::empty();
+    let hook = anybodys.write("hook", "#!/bin/sh\n");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o777)).expect("a mode");
+    let loose = command(&format!("[\"{}\"]", hook.display())).load().expect_err("anybody may write to it");
+    assert!(loose.is_refusal() && loose.to_string().contains("anybody may write to"), "{loose}");
     compare(
-        "not_available_yet",
+        "warnings",
         &gallery(&[
-            ("command", Bench::with(&setting("warn", "command = [\"/bin/true\"]"))),
-            ("webhook", Bench::with(&setting("warn", "webhook_url_file = \"/nowhere\""))),
-            ("keyring", Bench::with(&setting("store", "kind = \"keyring\""))),
-            ("keyring by a variable", Bench::with(MINIMAL).variable("COGNITO_PROXY_STORE__KIND", "keyring")),
+            ("a relative program", command("[\"notify\", \"-u\"]")),
+            ("a line instead of words", command("[\"/bin/sh -c exit\"]")),
+            ("no program", command("[]")),
+            ("a directory", command("[\"/\"]")),
+            ("not executable", command("[\"/etc/passwd\"]")),
+            ("no file with a URL", Bench::with(&setting("warn", "webhook_url_file = \"/nowhere\""))),
+            ("a loose file", webhook("https://hooks.example/canary", 0o644)),
+            ("plain text", webhook("http://hooks.example/canary", 0o600)),
+            ("no URL", webhook("canary", 0o600)),
+            ("no URL behind the query", webhook("https://hooks.example/?a=canary|{}<>\\", 0o600)),
         ]),
     );
+    let sound = webhook("https://hooks.example/a?key=canary", 0o600).load().expect("sound");
+    assert_eq!(sound.warn.webhook_url.expect("a URL").expose(), "https://hooks.example/a?key=canary");
+    webhook("http://127.0.0.1:1/a", 0o600).load().expect("loopback");
+}
+
+#[test]
+fn what_asks_for_a_feature_is_taken() {
     for (section, line) in [
         ("session", "idle_lock = \"15m\"\nmin_remaining_at_start = \"1d\""),
         ("session", "idle_lock = \"off\"\nmin_remaining_at_start = \"off\""),
         ("warn", "desktop = true\nresponse_header = \"on\""),
         ("store", "kind = \"file\""),
-        ("warn", "desktop = false"),
+        ("store", "kind = \"keyring\""),
+        ("warn", "desktop = false\ncommand = [\"/bin/sh\", \"-c\", \"exit\"]"),
         ("log", "access = \"on\""),
     ] {
         Bench::with(&setting(section, line)).load().unwrap_or_else(|error| panic!("{error}"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::devpool::{exception::Exception, keys::KeySet, lie::Lie, tokens::Grant};
+use crate::devpool::{exception::Exception, keys::KeySet, lie::Lie, state::challenges::Outcome, tokens::Grant};
 
 /// What an operation answers with.
 #[derive(Clone, Debug)]
@@ -16,6 +16,15 @@ pub(in crate::devpool) enum Answer {
         /// `ChallengeParameters` beside them, as `InitiateAuth` has it.
         challenge_parameters: bool,
     },
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Challenge(challenge) => Self::Json(challenge),
+            Outcome::Tokens(grant) => Self::Tokens { grant, challenge_parameters: true },
+        }
+    }
 }
 
 impl Answer {

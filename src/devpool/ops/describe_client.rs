@@ -46,6 +46,12 @@ fn description(pool_id: &str, client: &AppClient) -> Value {
     if client.flows.password == Flow::Allowed {
         flows.push("ALLOW_USER_PASSWORD_AUTH");
     }
+    if client.flows.srp == Flow::Allowed {
+        flows.push("ALLOW_USER_SRP_AUTH");
+    }
+    if client.flows.choice == Flow::Allowed {
+        flows.push("ALLOW_USER_AUTH");
+    }
     if client.flows.refresh == Flow::Allowed {
         flows.push("ALLOW_REFRESH_TOKEN_AUTH");
     }

@@ -1,6 +1,7 @@
 //! The pool through real sockets: a plain HTTP client for what is on the wire, and the AWS SDK for what it makes of it.
 
 mod faults;
+mod oauth;
 mod sdk;
 mod sessions;
 mod signatures;

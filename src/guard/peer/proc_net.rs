@@ -25,8 +25,19 @@ pub(super) fn owner(ends: Ends) -> Option<u32> {
     look().or_else(look)
 }
 
-fn in_table(table: impl BufRead, ends: Ends) -> Option<u32> {
-    table.lines().map_while(Result::ok).skip(1).find_map(|line| row(&line)?.owner(ends))
+fn in_table(mut table: impl BufRead, ends: Ends) -> Option<u32> {
+    // Of thousands of lines all but a few have another port, and need not be taken apart.
+    let port = format!(":{:04X} ", ends.client.port());
+    let mut line = String::new();
+    while table.read_line(&mut line).ok()? > 0 {
+        if line.contains(&port)
+            && let Some(uid) = row(&line).and_then(|row| row.owner(ends))
+        {
+            return Some(uid);
+        }
+        line.clear();
+    }
+    None
 }
 
 /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`

@@ -54,7 +54,9 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
 /// The same by hyper.
 async fn hypers(bytes: &[u8], method: Method) -> Option<Read> {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.expect("a connection");
+    let mut builder = http1::Builder::new();
+    builder.allow_spaces_after_header_name_in_responses(true);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(near)).await.expect("a connection");
     let driver = tokio::spawn(connection);
     let request = Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).expect("a request");
     let sending = tokio::spawn(async move { sender.send_request(request).await });

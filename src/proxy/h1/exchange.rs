@@ -165,6 +165,9 @@ impl Connection {
         self.download = Download::Body(Decoder::new(read.body));
         let mut response = Response::new(());
         *response.status_mut() = read.status;
+        if let Some(reason) = read.reason {
+            response.extensions_mut().insert(reason);
+        }
         *response.headers_mut() = read.fields;
         Ok(Some(response))
     }

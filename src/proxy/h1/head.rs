@@ -12,6 +12,7 @@ use http::{
     request::Parts,
 };
 use httparse::{Header, ParserConfig};
+use hyper::ext::ReasonPhrase;
 
 use super::framing::{Body, Malformed, Outgoing};
 
@@ -25,6 +26,8 @@ pub(super) const MOST_FIELDS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
+    /// What was said beside the status, where it is not what is usually said.
+    pub(super) reason: Option<ReasonPhrase>,
     pub(super) fields: HeaderMap,
     pub(super) body: Body,
     /// Whether the connection may carry another request after this one.
@@ -101,13 +104,18 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Result<Head, Malformed> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
-    // By default no folded lines, no blank before a colon, nothing that is merely like a field (RFC 9112 §5.1, §5.2).
-    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut room);
+    let mut parser = ParserConfig::default();
+    // What stands before a colon is removed, not passed on (RFC 9112 §5.1). Nothing else is let pass: no folded lines,
+    // nothing that is merely like a field.
+    parser.allow_spaces_after_header_name_in_responses(true);
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room);
     let is_whole = parsed.map_err(Malformed::Head)?.is_complete();
     let (Some(code), Some(minor), true) = (response.code, response.version, is_whole) else {
         return Err(Malformed::Head(httparse::Error::Status));
     };
     let status = StatusCode::from_u16(code).map_err(|_| Malformed::Head(httparse::Error::Status))?;
+    let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
     fields.reserve(response.headers.len() + 2);
     let (mut is_coded, mut is_measured, mut keeps_alive) = (false, false, response.version == Some(1));
     let mut closes = false;
@@ -129,7 +137,7 @@ pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Res
     let length = if is_measured { length(&mut fields)? } else { None };
     let body = body(is_chunked, length, status, method)?;
     let keeps_alive = keeps_alive && !closes && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
-    Ok(Head { status, fields, body, keeps_alive })
+    Ok(Head { status, reason, fields, body, keeps_alive })
 }
 
 /// How the body is framed (RFC 9112 §6.3).
@@ -284,7 +292,6 @@ mod tests {
             "HTTP/1.1 099 OK\r\n\r\n",
             "garbage\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA b\r\n\r\n",
             "HTTP/1.1 200 OK\r\n: b\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",

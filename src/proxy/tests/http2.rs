@@ -227,6 +227,49 @@ fn grpc_streams_both_ways_with_its_trailers() {
 }
 
 #[test]
+fn trailers_carry_no_credentials_either_way() {
+    fn with_trailers(lines: &[(&'static str, &'static str)]) -> UnsyncBoxBody<Bytes, Infallible> {
+        let trailers =
+            lines.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let frames = [Frame::data(Bytes::from_static(b"x")), Frame::trailers(trailers.collect())];
+        StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync()
+    }
+    fn names(trailers: &HeaderMap) -> Vec<String> {
+        trailers.keys().map(ToString::to_string).collect()
+    }
+    local(async {
+        let (url, _) = backend(100, |request| async move {
+            assert_eq!(request.headers()["authorization"], "Bearer eyJ.first");
+            let trailers = request.into_body().collect().await.expect("a body").trailers().cloned();
+            let named = names(&trailers.unwrap_or_default()).join(",");
+            let body = [("authorization", "Bearer leaked"), ("set-cookie", "a=b; Domain=x"), ("checksum", "1")];
+            let mut response = Response::new(with_trailers(&body));
+            response.headers_mut().insert("x-named", named.parse().expect("a value"));
+            response
+        })
+        .await;
+        let stage = Stage::with(&h2_settings(&url), limits());
+        let lines = [
+            ("authorization", "Bearer mine"),
+            ("cognito-proxy-key", "k"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("cookie", "a=b"),
+            ("checksum", "1"),
+        ];
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("http://localhost:{}/x", stage.address.port()))
+            .header("te", "trailers")
+            .body(with_trailers(&lines))
+            .expect("a request");
+        let response = connect(&stage).await.send_request(request).await.expect("a response");
+        assert_eq!(response.headers()["x-named"], "checksum");
+        let trailers = response.into_body().collect().await.expect("a body").trailers().cloned();
+        assert_eq!(names(&trailers.expect("trailers")), ["checksum"]);
+    });
+}
+
+#[test]
 fn a_grpc_client_is_told_in_its_own_words() {
     local(async {
         let stage = Stage::before("http://127.0.0.1:1");

@@ -4,7 +4,7 @@ mod exchange;
 mod faults;
 mod http1;
 mod http2;
-mod stage;
+pub(super) mod stage;
 mod tls;
 mod token;
 mod unprocessed;

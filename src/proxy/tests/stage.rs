@@ -84,7 +84,7 @@ pub(super) struct Stage {
     _directory: tempfile::TempDir,
 }
 
-pub(super) fn upstream(url: &str) -> Upstream {
+pub(in crate::proxy) fn upstream(url: &str) -> Upstream {
     Upstream {
         url: url.parse().expect("an address"),
         http: HttpVersion::Auto,
@@ -115,7 +115,7 @@ pub(super) fn inject() -> Inject {
     }
 }
 
-pub(super) fn settings(upstream: Upstream) -> Settings {
+pub(in crate::proxy) fn settings(upstream: Upstream) -> Settings {
     Settings {
         routes: Vec::new(),
         default_route: Route { path: "/".into(), upstream, inject: Some(inject()), strip_prefix: false },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Forced, Phase, Publish, State};
 use crate::{
     clock::Now,
-    session::{Session, Token, schedule, validity, verdict::Suspicion},
+    session::{Session, Settings, Token, schedule, validity, verdict::Suspicion},
 };
 
 impl State {
@@ -39,7 +39,8 @@ impl State {
             self.saving = false;
         }
         let ours = self.session.as_ref();
-        if !self.is_ours(&session) || (stored && ours.is_some_and(|ours| session.generation <= ours.generation)) {
+        let is_old = |ours: &Session| session.generation <= ours.generation && !self.gives_way(ours, &session);
+        if !self.is_ours(&session) || (stored && ours.is_some_and(is_old)) {
             return;
         }
         let goes_on = stored && ours.is_some_and(|ours| is_same_sign_in(ours, &session));
@@ -70,6 +71,13 @@ impl State {
             ahead => self.skew_ms.max(ahead),
         };
         self.take(session);
+    }
+
+    /// Whether a session that has ended is worth less than a stored one of whatever generation: somebody put another
+    /// refresh token there.
+    fn gives_way(&self, ours: &Session, stored: &Session) -> bool {
+        let is_durable = !self.undurable && self.unsaved.is_none();
+        is_durable && ours.notes.ended.is_some() && ours.refresh_token != stored.refresh_token
     }
 
     /// Makes `session` the current one, as its notes say it is.
@@ -114,7 +122,7 @@ impl State {
     }
 
     pub(super) fn is_ours(&self, session: &Session) -> bool {
-        session.user_pool_id == self.settings.user_pool_id && session.client_id == self.settings.client_id
+        is_of(&self.settings, session)
     }
 
     /// `session.min_remaining_at_start`: why a session with too little left must not be used.
@@ -149,6 +157,11 @@ fn inherit(session: &mut Session, ours: &Session, goes_on: bool) {
 /// Whether `session` came from `ours` by refreshing: `auth_time` stays the time of the sign-in.
 fn is_same_sign_in(ours: &Session, session: &Session) -> bool {
     ours.subject == session.subject && ours.auth_time.is_some() && ours.auth_time == session.auth_time
+}
+
+/// Whether `session` belongs to the pool and the client of `settings`.
+pub(super) fn is_of(settings: &Settings, session: &Session) -> bool {
+    session.user_pool_id == settings.user_pool_id && session.client_id == settings.client_id
 }
 
 /// Why a stored session of another pool or client is none of ours.

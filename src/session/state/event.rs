@@ -56,7 +56,12 @@ pub enum Event {
     /// `DescribeUserPoolClient` said how long the app client's refresh tokens live; `None` where it may not be asked.
     PoolValidity(Option<Duration>),
     /// The configuration was read again.
-    Reconfigured(Box<Settings>),
+    Reconfigured {
+        /// What it says now.
+        settings: Box<Settings>,
+        /// What the store holds, where the machine [wants to know](super::State::wants_stored).
+        stored: Option<Box<Session>>,
+    },
     /// Time passed.
     Tick,
 }

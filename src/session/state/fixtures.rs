@@ -239,6 +239,12 @@ impl World {
         self.happens(Event::Loaded(Ok(loaded)));
     }
 
+    /// The configuration is read again.
+    pub(crate) fn reload(&mut self, settings: Settings) {
+        let stored = self.state.wants_stored(&settings).then(|| self.stored.clone()).flatten().map(Box::new);
+        self.happens(Event::Reconfigured { settings: Box::new(settings), stored });
+    }
+
     /// The proxy dies, whatever it was doing, and starts again.
     pub(crate) fn restart(&mut self) {
         self.state = State::new(self.state.settings.clone(), "cognito-proxy login".into(), self.steps);

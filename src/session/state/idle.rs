@@ -11,9 +11,6 @@ use crate::{
     session::{snapshot::IdleLock, warning::WarningKind},
 };
 
-/// How long before it closes the lock is announced; half-way where that would be earlier.
-const NOTICE: Duration = Duration::from_secs(60);
-
 /// What is known of the use of this proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Use {
@@ -43,13 +40,13 @@ impl State {
     /// Announces the lock, or closes it.
     pub(super) fn watch_idleness(&mut self, now: Now) {
         let Some(lock) = self.idle_lock(now) else { return };
-        let (announced_at, closes) = moments(lock);
+        let closes = lock.closes();
         if now.boot >= closes {
             if let Some(session) = self.session.as_mut() {
                 session.notes.locked = true;
                 self.save = true;
             }
-        } else if now.boot >= announced_at && !self.usage.announced {
+        } else if now.boot >= lock.announced() && !self.usage.announced {
             self.usage.announced = true;
             self.warn(now, WarningKind::IdleLock { closes_at: now.wall + closes.saturating_sub(now.boot) });
         }
@@ -58,8 +55,7 @@ impl State {
     /// How long until the lock is announced, or closes.
     pub(super) fn idleness_due(&self, now: Now) -> Option<Duration> {
         let lock = self.idle_lock(now)?;
-        let (announced_at, closes) = moments(lock);
-        let next = if self.usage.announced { closes } else { announced_at };
+        let next = if self.usage.announced { lock.closes() } else { lock.announced() };
         Some(next.saturating_sub(now.boot))
     }
 
@@ -70,10 +66,4 @@ impl State {
         let over = session.notes.ended.is_some() && self.lacks_usable(now);
         (!session.notes.locked && !over).then_some(IdleLock { after, since: self.usage.last })
     }
-}
-
-/// When `lock` is announced, and when it closes.
-fn moments(lock: IdleLock) -> (Duration, Duration) {
-    let closes = lock.since.saturating_add(lock.after);
-    (closes.saturating_sub(NOTICE.min(lock.after / 2)), closes)
 }

@@ -331,7 +331,7 @@ fn after_a_suspend_the_lock_is_closed_for_the_first_request_already() {
 fn a_lock_that_is_configured_later_reckons_from_then() {
     let mut world = World::at_nine(settings(), 3600, 30 * DAY);
     world.passes(3 * HOUR);
-    world.happens(Event::Reconfigured(Box::new(Settings { idle_lock: Some(15 * MINUTE), ..settings() })));
+    world.reload(Settings { idle_lock: Some(15 * MINUTE), ..settings() });
     world.passes(14 * MINUTE);
     assert_eq!(name(&world), StateName::Fresh);
     world.passes(MINUTE);

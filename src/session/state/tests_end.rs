@@ -126,7 +126,7 @@ fn a_restart_and_a_reload_are_worth_one_attempt_each() {
         if attempt % 2 == 0 {
             world.restart();
         } else {
-            world.happens(Event::Reconfigured(Box::new(settings())));
+            world.reload(settings());
         }
         assert_eq!(name(&world), StateName::Refreshing);
         assert_eq!(world.published.facts.level, Level::Ended, "still, until it succeeds");
@@ -312,7 +312,7 @@ fn r22_assumed_then_unknown_then_observed() {
     // And a setting of the pool, or of the configuration, goes before it.
     world.happens(Event::PoolValidity(Some(41 * DAY)));
     assert_eq!(shown(&world), (Basis::PoolSetting, Some(signed_in + 41 * DAY)));
-    world.happens(Event::Reconfigured(Box::new(configured(39 * DAY))));
+    world.reload(configured(39 * DAY));
     assert_eq!(shown(&world), (Basis::Configured, Some(signed_in + 39 * DAY)));
 }
 
@@ -403,7 +403,7 @@ fn a_session_of_another_pool_or_client_is_nobodys() {
     assert_eq!(world.stored, Some(stored), "and nothing is deleted");
 
     let mut world = World::at_nine(settings(), 3600, 30 * DAY);
-    world.happens(Event::Reconfigured(Box::new(Settings { client_id: "another".into(), ..settings() })));
+    world.reload(Settings { client_id: "another".into(), ..settings() });
     world.passes(2 * HOUR);
     assert_eq!((world.calls.len(), name(&world)), (0, StateName::SignedOut));
 }

@@ -320,7 +320,10 @@ impl Witness {
                 self.step(Event::Cleared);
                 self.stored = None;
             }
-            Happening::Reloads(settings) => self.step(Event::Reconfigured(settings)),
+            Happening::Reloads(settings) => {
+                let stored = self.state.wants_stored(&settings).then(|| self.stored.clone()).flatten().map(Box::new);
+                self.step(Event::Reconfigured { settings, stored });
+            }
             Happening::Restarts => self.restarts(),
         }
     }

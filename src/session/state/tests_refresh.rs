@@ -246,7 +246,7 @@ fn r10_a_setting_at_fault_ends_nothing_and_is_tried_again_after_ten_minutes_or_a
     assert_eq!(world.calls.len(), 2);
     assert_eq!(world.published.facts.last_refresh.as_ref().map(|last| last.outcome.as_str()), Some("rejected"));
     let settings = Box::new(settings());
-    world.happens(Event::Reconfigured(settings));
+    world.reload(*settings);
     world.passes(Duration::from_secs(1));
     assert_eq!(world.calls.len(), 3);
     assert_eq!(world.request(), None);
@@ -260,7 +260,7 @@ fn a_reload_while_the_attempt_with_the_old_settings_is_in_flight_is_worth_anothe
     world.pool.latency = Duration::from_secs(2);
     world.until(NINE + 54 * MINUTE);
     world.until_refreshing();
-    world.happens(Event::Reconfigured(Box::new(settings())));
+    world.reload(settings());
     world.passes(Duration::from_secs(5));
     assert_eq!(name(&world), StateName::Fresh, "{:?}", world.published.gate);
 }
@@ -275,7 +275,7 @@ fn a_reload_does_not_shorten_the_second_thoughts_about_a_refusal() {
     }
     world.passes(Duration::from_secs(1));
     for _ in 0..5 {
-        world.happens(Event::Reconfigured(Box::new(settings())));
+        world.reload(settings());
         world.passes(Duration::from_secs(1));
     }
     assert_eq!(world.calls.len(), 1);

@@ -6,7 +6,7 @@ use super::{Action, Event, State, fixtures::*};
 use crate::{
     clock::Now,
     secret::Secret,
-    session::{Failure, Settings, snapshot::Gate, status::StateName},
+    session::{EndReason, Failure, Settings, snapshot::Gate, status::StateName},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -215,6 +215,60 @@ fn r17_the_loser_of_a_race_adopts_the_newer_generation_instead_of_spending_a_con
     assert!(publishes(&actions) && !saves(&actions), "{actions:?}");
     let (_, actions) = state.step(now.after(SECOND), Event::Unlocked);
     assert!(publishes(&actions));
+}
+
+#[test]
+fn a_reload_without_a_session_takes_up_what_is_stored() {
+    let mut world = World::empty(settings(), 3600, 30 * DAY);
+    world.load();
+    assert_eq!(world.published.facts.state, StateName::SignedOut);
+    world.stored = Some(session(world.now, 3600));
+    world.reload(settings());
+    assert_eq!((world.published.facts.state, world.calls.len()), (StateName::Fresh, 0));
+
+    // Likewise where it is the configuration that comes to fit what is stored.
+    let other = Settings { client_id: "another".into(), ..settings() };
+    let mut world = World::at_nine(settings(), 3600, 30 * DAY);
+    world.reload(other);
+    assert_eq!(world.published.facts.state, StateName::SignedOut);
+    world.reload(settings());
+    assert_eq!((world.published.facts.state, world.calls.len()), (StateName::Fresh, 0));
+}
+
+#[test]
+fn a_reload_of_an_ended_session_spends_its_attempt_on_what_is_stored_now() {
+    let mut world = rotating();
+    world.pool.outage = Some(refused(EndReason::Revoked));
+    world.until(NINE + 5 * HOUR);
+    let ended = world.state.session().expect("kept").clone();
+    assert_eq!(world.published.facts.state, StateName::SessionEnded);
+    // The same record is no news.
+    let calls = world.calls.len();
+    world.reload(settings());
+    assert_eq!(world.state.session().map(|session| session.generation), Some(ended.generation));
+    world.until(NINE + 6 * HOUR);
+    assert_eq!((world.calls.len(), world.published.facts.state), (calls + 1, StateName::SessionEnded));
+
+    // A backup that somebody put back is, although its generation is an old one.
+    world.pool.outage = None;
+    let mut backup = session(world.now, 3600);
+    backup.refresh_token = Secret::from("from a backup");
+    world.stored = Some(backup);
+    world.reload(settings());
+    let now = world.state.session().expect("taken up");
+    assert_eq!((now.refresh_token.expose(), world.published.facts.state), ("from a backup", StateName::Fresh));
+    assert!(now.generation > ended.generation, "{} after {}", now.generation, ended.generation);
+}
+
+#[test]
+fn a_reload_of_a_session_that_goes_on_asks_nobody_what_is_stored() {
+    let mut world = rotating();
+    world.until(NINE + 2 * HOUR);
+    assert!(!world.state.wants_stored(&settings()));
+    let ours = world.state.session().expect("one").clone();
+    let old = Box::new(session(world.now, 3600));
+    world.happens(Event::Reconfigured { settings: Box::new(settings()), stored: Some(old) });
+    assert_eq!(world.state.session(), Some(&ours), "and what is older than ours is not taken");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::scene::{
     Scene,
-    Wants::{Forwarded, Refused},
+    Wants::{Answered, Forwarded, Refused},
 };
 
 #[tokio::test]
@@ -19,17 +19,47 @@ async fn exactly_one_token_goes_upstream_whatever_the_client_sends() {
             ),
             ("S19 more", "GET /x\nHost\nX-Real-IP: 1.2.3.4\nProxy-Authorization: Basic b", Forwarded),
             ("S20", "GET /x\nHost\nX_Forwarded_For: 1.2.3.4\nProxy_Authorization: b\nX_Real_IP: 1.2.3.4", Forwarded),
+            (
+                "S20 more",
+                "GET /x\nHost\nCognito_Proxy_Key: a\nProxy-Anything: b\nProxy_Anything: c\nTransfer_Encoding: chunked",
+                Forwarded,
+            ),
+            ("S18 case", "GET /x\nHost\nAUTHORIZATION: a\naUtHoRiZaTiOn: b\nauthorization:", Forwarded),
             ("S27 no key is asked for", "GET /x\nHost\nCognito-Proxy-Key: stray", Forwarded),
         ])
         .await;
     scene
         .http1(&[
             ("Connection names it", "GET /x\nHost\nConnection: close, Authorization, Host", Forwarded),
+            (
+                "Connection names theirs",
+                "GET /x\nHost\nAuthorization: a\nConnection: authorization\nConnection: Cognito-Proxy-Key, x-forwarded-for\n\
+                 Cognito-Proxy-Key: a\nX-Forwarded-For: b\nKeep-Alive: c\nExpect: 100-continue",
+                Forwarded,
+            ),
+            ("S18 folded", "GET /x\nHost\nAuthorization: a\n b", Answered(400)),
+            ("S18 space before the colon", "GET /x\nHost\nAuthorization : a", Answered(400)),
             ("S20 our own header", "GET /x\nHost\nContent_Length: 3\nHost_: x", Forwarded),
         ])
         .await;
     scene.send("GET /x\nHost\nmy_own_header: kept\nauthorizatio_n: kept").await;
     assert_eq!(scene.upstream.heard().values("my_own_header"), ["kept"], "S20: other names pass");
+}
+
+#[tokio::test]
+async fn a_header_of_another_name_has_no_double_either() {
+    for injected in ["X-Api-Token", "X_Api_Token"] {
+        let scene = Scene::with(&format!("inject.header = {injected:?}\ninject.format = \"{{token}}\"")).await;
+        let lines = "GET /x\nHost\nX-Api-Token: a\nX_Api_Token: b\nX-Api_Token: c\nx-api-token: d\nAuthorization: mine";
+        for got in [scene.send(lines).await, scene.send_h2(lines).await] {
+            assert_eq!(got.status, 200, "{injected}");
+            let heard = scene.upstream.heard();
+            let names = ["x-api-token", "x_api_token", "x-api_token", "x_api-token"];
+            let values: Vec<_> = names.iter().flat_map(|name| heard.values(name)).collect();
+            assert_eq!(values, [scene.bearer().trim_start_matches("Bearer ")], "{injected}: {heard:?}");
+            assert_eq!(heard.values("authorization"), ["mine"], "which is the client's own affair");
+        }
+    }
 }
 
 #[tokio::test]

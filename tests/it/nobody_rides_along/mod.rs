@@ -4,10 +4,11 @@
 
 mod admin;
 mod browsers;
-mod chromium;
 mod counted;
 mod forwarding;
 mod hosts;
 mod keys;
+mod page;
+mod real_browsers;
 mod scene;
 mod upstream;

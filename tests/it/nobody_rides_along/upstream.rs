@@ -20,6 +20,10 @@ const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allo
 const REDIRECT: &str = "HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\
                         Set-Cookie: sid=1; Domain=.corp.example; Secure; SameSite=None\r\n\r\n";
 
+/// For `/cookie`.
+const COOKIE: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: sid=1; Path=/; Secure; SameSite=None\r\n\r\nok";
+
 /// For a WebSocket.
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
@@ -96,6 +100,7 @@ async fn serve(mut stream: TcpStream, record: Arc<Mutex<Heard>>) {
             pending.drain(..whole);
             let reply = match &head {
                 head if head.contains(" /redirect ") => REDIRECT,
+                head if head.contains(" /cookie ") => COOKIE,
                 head if head.to_ascii_lowercase().contains("upgrade: websocket") => SWITCHING,
                 _ => REPLY,
             };

@@ -109,6 +109,11 @@ impl Connection {
         bytes
     }
 
+    /// Reads one chunk of a body that comes in chunks; None for the last one.
+    pub(crate) async fn receive_chunk(&mut self) -> Option<Vec<u8>> {
+        timeout(BOUND, self.chunk()).await.expect("a chunk within the bound")
+    }
+
     /// Reads until the peer closes, and returns what came; a reset counts as a close.
     pub(crate) async fn receive_to_close(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -39,15 +39,22 @@ const COMMAND_BOUND: Duration = BOUND;
 /// One user's files, and nobody else's.
 pub(crate) struct Home {
     directory: TempDir,
+    /// What more the binary finds in its environment.
+    environment: Vec<(String, String)>,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let home = Self { directory: tempfile::tempdir().expect("a directory") };
+        let home = Self { directory: tempfile::tempdir().expect("a directory"), environment: Vec::new() };
         for name in ["config/cognito-proxy", "state", "run"] {
             DirBuilder::new().recursive(true).mode(0o700).create(home.path(name)).expect("a directory of our own");
         }
         home
+    }
+
+    /// Sets a variable in the environment of whatever is run from now on.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// A path below this home.
@@ -90,6 +97,7 @@ impl Home {
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.directory.path());
         command
     }

@@ -81,7 +81,11 @@ impl Shell {
     }
 
     pub(crate) fn cognito_at(&self, endpoint: &str, trust: rustls::ClientConfig) -> CognitoIssuer {
-        let transport = Transport::through(trust, Egress::new("", ""));
+        self.cognito_over(endpoint, Transport::through(trust, Egress::new("", "")))
+    }
+
+    /// The same over a transport of the test's own.
+    pub(crate) fn cognito_over(&self, endpoint: &str, transport: Transport) -> CognitoIssuer {
         let clock: SharedClock = Arc::new(self.clock.clone());
         let settings = cognito_settings(&self.pool, &self.client, endpoint);
         CognitoIssuer::new(settings, transport, clock)
@@ -189,6 +193,14 @@ impl Running {
         let session = Box::new(session);
         self.commands.send(Command::Adopt { session, done }).await.expect("it listens");
         timeout(BOUND, told).await.expect("in time").expect("an answer")
+    }
+
+    /// Has it take the same configuration again.
+    pub(crate) async fn reload(&self, shell: &Shell) {
+        let settings = Box::new(shell.settings.clone());
+        let current = current::Settings { wait: Duration::from_secs(10), hold: Duration::ZERO, max_held: 16 };
+        let reload = Command::Reconfigure { settings, current, issuer: shell.issuer() };
+        self.commands.send(reload).await.expect("it listens");
     }
 
     /// Tells it to end; [`ended`](Self::ended) waits for that.

@@ -1,0 +1,5 @@
+#![no_main]
+
+use cognito_proxy::proxy::fuzz;
+
+libfuzzer_sys::fuzz_target!(init: cognito_proxy_fuzz::plant("path", &fuzz::TARGETS), |data: &[u8]| fuzz::path(data));
