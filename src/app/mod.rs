@@ -252,7 +252,7 @@ impl App {
 
         let (warnings, heard) = mpsc::channel(WARNINGS);
         let (answers, pressed) = mpsc::channel(ANSWERS);
-        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)?));
+        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)));
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
         let prepared = tokio::spawn(prepare(self.transport.clone(), has_tls(&self.config)));
@@ -301,19 +301,15 @@ impl App {
     }
 
     /// What warnings are told through.
-    fn heralds(
-        &self,
-        settings: watch::Receiver<warn::Settings>,
-        answers: mpsc::Sender<warn::Answer>,
-    ) -> Result<warn::Parts, Error> {
-        Ok(warn::Parts {
+    fn heralds(&self, settings: watch::Receiver<warn::Settings>, answers: mpsc::Sender<warn::Answer>) -> warn::Parts {
+        warn::Parts {
             profile: self.config.profile.clone(),
             clock: Arc::clone(&self.clock),
             current: self.current.clone(),
             transport: self.transport.clone(),
             settings,
             answers,
-        })
+        }
     }
 
     /// The refresher, and what is held for as long as the proxy runs.
