@@ -215,7 +215,8 @@ impl CurrentToken {
         }
         match snapshot.decide(kind, now) {
             Decision::Inject => Ok(snapshot),
-            _ => self.wait(kind, now).await,
+            // Boxed, as it is rare: every request would carry the room that a wait takes.
+            _ => Box::pin(self.wait(kind, now)).await,
         }
     }
 

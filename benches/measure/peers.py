@@ -102,6 +102,21 @@ class Program:
     peer: Callable[[Site, str], Peer]
 
 
+def start_origin(site: Site) -> Child:
+    """The nginx behind every proxy, once it accepts connections."""
+    tls, listen_tls = "", ""
+    if site.certificate:
+        key = site.certificate.with_suffix(".key")
+        tls = f"ssl_certificate {site.certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+        listen_tls = "ssl"
+    config = site.fill("origin.conf", site.scratch / "origin.conf", TLS=tls, LISTEN_TLS=listen_tls, ONE_KIB="x" * 1024)
+    origin = Child(nginx_argv(site, find("nginx"), config), site.load_cpus, site.scratch / "origin.log")
+    if not wait_for(lambda: client.accepts(site.origin), 10.0):
+        origin.stop()
+        raise Failed(f"the origin did not start:\n    {origin.said()}")
+    return origin
+
+
 def find(binary: str) -> str | None:
     """A program on PATH, or where system administration's programs are."""
     return shutil.which(binary, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
@@ -172,6 +187,15 @@ PROGRAMS = (
     Program("caddy", "caddy", "caddy", caddy),
     Program("go", "go", "golang-go", go),
 )
+
+
+def make_certificate(scratch: Path) -> Path:
+    """A certificate for localhost that signs itself, with its key beside it."""
+    path = scratch / "origin.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", str(path.with_suffix(".key")), "-out", str(path)], check=True, capture_output=True)
+    return path
 
 
 def cognito_proxy(site: Site, name: str, command: list[str], pool: Pool) -> Peer:

@@ -9,7 +9,7 @@ import time
 
 from . import client, load, peers
 from .figures import DIRECT, Results
-from .processes import Child, Failed, wait_for
+from .processes import Child, Failed
 
 DIRECT_LOADS = ("c1", "rate", "download", "upload")  # what the origin itself is measured with
 OVERHEAD = 0.15  # seconds of one measurement beside the load itself
@@ -45,18 +45,8 @@ class Run:
         self.peers.remove(peer)
 
     def start_origin(self) -> None:
-        tls, listen_tls = "", ""
-        if self.site.certificate:
-            key = self.site.certificate.with_suffix(".key")
-            tls = f"ssl_certificate {self.site.certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
-            listen_tls = "ssl"
-        config = self.site.fill("origin.conf", self.site.scratch / "origin.conf", TLS=tls, LISTEN_TLS=listen_tls,
-                                ONE_KIB="x" * 1024)
-        self.origin = Child(peers.nginx_argv(self.site, peers.find("nginx"), config), self.site.load_cpus,
-                            self.site.scratch / "origin.log")
+        self.origin = peers.start_origin(self.site)
         self.stack.callback(self.origin.stop)
-        if not wait_for(lambda: client.accepts(self.site.origin), 10.0):
-            raise Failed(f"the origin did not start:\n    {self.origin.said()}")
 
     def stop_origin(self) -> None:
         if self.origin:

@@ -22,7 +22,7 @@ use crate::{
         control::{Control, Fault},
     },
     clock::{self, Now, SharedClock, Span},
-    cognito::egress::Egress,
+    cognito::{Transport, egress::Egress},
     config::Config,
     current::CurrentToken,
     guard::Guard,
@@ -160,7 +160,7 @@ impl Controls {
         let plan =
             Plan::new(&new.proxy, new.server.body_idle_timeout, &Egress::from_env()).map_err(|error| wrong(&error))?;
         let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
-        let issuer = Arc::new(issuer(&new, &self.clock).map_err(|error| wrong(&error))?);
+        let issuer = Arc::new(issuer(&new, Transport::of_system(), &self.clock));
         let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();
         // Before the thresholds: one that has just been passed is told through what is set now.
         self.warn.send_replace(new.warn.clone());

@@ -15,7 +15,7 @@ mod seed;
 mod vitals;
 mod workers;
 
-use std::{io, path::PathBuf, rc::Rc, sync::Arc};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -50,11 +50,14 @@ use crate::{
     },
     store::{LoadError, RunningError, RunningLock, TokenStore},
     systemd::Notifier,
-    tls, warn,
+    warn,
 };
 
 /// Commands that wait to be obeyed: each is answered within moments.
 const COMMANDS: usize = 64;
+
+/// A start is over after this long: what the first requests do not need is made ready then.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Warnings that wait to be told: there are a handful in a session's life.
 const WARNINGS: usize = 64;
@@ -83,9 +86,6 @@ pub enum Error {
     /// An upstream cannot be used.
     #[error(transparent)]
     Upstream(#[from] PlanError),
-    /// There is no TLS to reach Cognito with.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
     /// `guard.users` names somebody whom this machine does not know.
     #[error(transparent)]
     Users(#[from] guard::UsersError),
@@ -119,6 +119,8 @@ pub struct App {
     limits: Arc<ArcSwap<server::Settings>>,
     metrics: Arc<Metrics>,
     issuer: Arc<CognitoIssuer>,
+    /// The issuer's own, to be made ready.
+    transport: Transport,
     publisher: Publisher,
     current: CurrentToken,
     nudges: mpsc::Receiver<Nudge>,
@@ -152,7 +154,8 @@ impl App {
             return Err(error.into());
         }
         let plan = Plan::new(&config.proxy, config.server.body_idle_timeout, &Egress::from_env())?;
-        let issuer = Arc::new(issuer(&config, &clock)?);
+        let transport = Transport::of_system();
+        let issuer = Arc::new(issuer(&config, transport.clone(), &clock));
         let (seed, unusable) = seed::passed(&config.cognito);
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
@@ -173,6 +176,7 @@ impl App {
             limits: Arc::new(ArcSwap::from_pointee(descriptors::within_limit(&config.server))),
             metrics: Arc::new(Metrics::default()),
             issuer,
+            transport,
             publisher,
             current,
             nudges,
@@ -248,9 +252,10 @@ impl App {
 
         let (warnings, heard) = mpsc::channel(WARNINGS);
         let (answers, pressed) = mpsc::channel(ANSWERS);
-        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)?));
+        let heralds = tokio::spawn(warn::run(heard, self.heralds(controls.warnings(), answers)));
         let refreshing = CancellationToken::new();
         let changes = tokio::spawn(follow_store(Arc::clone(&self.store), self.commands.0.clone(), refreshing.clone()));
+        let prepared = tokio::spawn(prepare(self.transport.clone(), has_tls(&self.config)));
         let (current, commands) = (self.current.clone(), self.commands.0.clone());
         let served = serve_admin(&mut self, Site::new(admin, controls.clone()), &drain)?;
         let (refresher, held) = self.refresher(warnings);
@@ -266,6 +271,7 @@ impl App {
             () = manager::keep_told(&notifier, &current, &commands, &health) => {}
         }
         notifier.stopping("draining");
+        prepared.abort();
         health.stop();
         current.stop();
         end.begin();
@@ -295,19 +301,15 @@ impl App {
     }
 
     /// What warnings are told through.
-    fn heralds(
-        &self,
-        settings: watch::Receiver<warn::Settings>,
-        answers: mpsc::Sender<warn::Answer>,
-    ) -> Result<warn::Parts, Error> {
-        Ok(warn::Parts {
+    fn heralds(&self, settings: watch::Receiver<warn::Settings>, answers: mpsc::Sender<warn::Answer>) -> warn::Parts {
+        warn::Parts {
             profile: self.config.profile.clone(),
             clock: Arc::clone(&self.clock),
             current: self.current.clone(),
-            transport: Transport::new(tls::client_config(None, None)?),
+            transport: self.transport.clone(),
             settings,
             answers,
-        })
+        }
     }
 
     /// The refresher, and what is held for as long as the proxy runs.
@@ -348,12 +350,28 @@ impl App {
     }
 }
 
+/// Makes `transport` ready once the first requests have been served, so that a machine without a trust store is told so
+/// at the start and not an hour later.
+async fn prepare(transport: Transport, is_needed: bool) {
+    if !is_needed {
+        return;
+    }
+    tokio::time::sleep(SETTLED).await;
+    if let Err(error) = transport.prepare().await {
+        tracing::error!(%error, "the session cannot be refreshed");
+    }
+}
+
+/// Whether the pool is spoken to over TLS.
+fn has_tls(config: &Config) -> bool {
+    config.cognito.endpoint.as_ref().is_none_or(|endpoint| endpoint.scheme() != Some(&http::uri::Scheme::HTTP))
+}
+
 /// The issuer that `config` describes. It asks the pool for a validity only where none is configured.
-fn issuer(config: &Config, clock: &SharedClock) -> Result<CognitoIssuer, tls::Error> {
-    let transport = Transport::new(tls::client_config(None, None)?);
+fn issuer(config: &Config, transport: Transport, clock: &SharedClock) -> CognitoIssuer {
     let credentials = if config.session.validity.is_none() { AwsCredentials::of_this_process() } else { None };
     let issuer = CognitoIssuer::new(config.cognito.clone(), transport, Arc::clone(clock));
-    Ok(issuer.with_aws_credentials(credentials))
+    issuer.with_aws_credentials(credentials)
 }
 
 /// What requests see that come before the refresher has begun: what it will begin with.

@@ -132,7 +132,7 @@ fn exit_of(error: &app::Error) -> Exit {
     match error {
         app::Error::Store(LoadError::Untrusted(_) | LoadError::Denied { .. }) => Exit::Refused,
         app::Error::Running(error) => running::exit_of_unknown(error),
-        app::Error::Tls(_) | app::Error::Upstream(_) | app::Error::Users(_) => Exit::Config,
+        app::Error::Upstream(_) | app::Error::Users(_) => Exit::Config,
         app::Error::Store(_)
         | app::Error::Listen(_)
         | app::Error::Passed(_)

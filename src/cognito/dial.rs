@@ -23,6 +23,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, lookup_host},
+    sync::OnceCell,
     time::sleep,
 };
 use tokio_rustls::TlsConnector;
@@ -31,6 +32,7 @@ use super::{
     egress::{Egress, Proxy},
     transport_error::{TransportError, chain, peer},
 };
+use crate::tls;
 
 /// The next address is tried beside the last when that has not answered by then (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -93,16 +95,30 @@ impl Resolve for System {
 /// Dials by the way out and with the trust that it was made with.
 #[derive(Debug)]
 pub(super) struct Dialler {
-    tls: Arc<rustls::ClientConfig>,
+    tls: OnceCell<Arc<rustls::ClientConfig>>,
     egress: Egress,
     names: Arc<dyn Resolve>,
 }
 
 impl Dialler {
     /// The protocol is HTTP/1.1, and TLS says so.
-    pub(super) fn new(mut tls: rustls::ClientConfig, egress: Egress, names: Arc<dyn Resolve>) -> Self {
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { tls: Arc::new(tls), egress, names }
+    pub(super) fn new(tls: rustls::ClientConfig, egress: Egress, names: Arc<dyn Resolve>) -> Self {
+        Self { tls: OnceCell::new_with(Some(for_http1(tls))), egress, names }
+    }
+
+    /// Trusts whom the system trusts, whose certificates are read when they are first needed.
+    pub(super) fn of_system(egress: Egress, names: Arc<dyn Resolve>) -> Self {
+        Self { tls: OnceCell::new(), egress, names }
+    }
+
+    /// The settings of TLS, read where they have not been. Reading takes milliseconds, and blocks.
+    pub(super) async fn tls(&self) -> Result<Arc<rustls::ClientConfig>, tls::Error> {
+        let read = || async {
+            let read = tokio::task::spawn_blocking(|| tls::client_config(None, None)).await;
+            let unread = |_| tls::Error::TrustStore(rustls::Error::General("they were not read to the end".into()));
+            read.map_err(unread)?.map(for_http1)
+        };
+        self.tls.get_or_try_init(read).await.cloned()
     }
 
     /// A stream to the host of `uri`, in TLS where its scheme is `https`.
@@ -129,7 +145,11 @@ impl Dialler {
         let host = bare_host(uri).to_owned();
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| TransportError::Address { uri: uri.to_string() })?;
-        match TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await {
+        let tls = match self.tls().await {
+            Ok(tls) => tls,
+            Err(error) => return Err(TransportError::Tls { host, source: rustls::Error::General(error.to_string()) }),
+        };
+        match TlsConnector::from(tls).connect(name, stream).await {
             Ok(stream) => Ok(Stream::new(stream)),
             Err(error) => match error.downcast::<rustls::Error>() {
                 Ok(source) => Err(TransportError::Tls { host, source }),
@@ -155,6 +175,11 @@ impl Dialler {
             Err(problem) => Err(no_tunnel(proxy, to, problem)),
         }
     }
+}
+
+fn for_http1(mut tls: rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(tls)
 }
 
 fn no_tunnel(proxy: &Proxy, to: &str, problem: String) -> TransportError {

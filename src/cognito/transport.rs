@@ -20,6 +20,7 @@ use super::{
 };
 
 pub use super::{dial::Resolve, transport_error::TransportError};
+use crate::tls;
 
 /// How long an exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,21 @@ impl Transport {
     #[must_use]
     pub fn new(tls: rustls::ClientConfig) -> Self {
         Self::through(tls, Egress::from_env())
+    }
+
+    /// Over TLS as the system trusts it, by the way out that the environment names. Nothing is read before it is needed:
+    /// the system's certificates take longer than all the rest of a start.
+    #[must_use]
+    pub fn of_system() -> Self {
+        Self { dialler: Arc::new(Dialler::of_system(Egress::from_env(), Arc::new(System))), limits: LIMITS }
+    }
+
+    /// Reads what TLS needs, where it has not been read.
+    ///
+    /// # Errors
+    /// Where the system has no usable trust store.
+    pub async fn prepare(&self) -> Result<(), tls::Error> {
+        self.dialler.tls().await.map(drop)
     }
 
     /// Over `tls`, by this way out.

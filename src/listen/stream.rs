@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::{
@@ -46,15 +45,16 @@ impl Stream {
         }
     }
 
-    /// Reads what there is, without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` where there is nothing yet, else what the system says.
-    pub fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
-            Self::Unix(stream) => stream.try_read_buf(buffer),
-        }
+    /// Whether there is nothing to read, no end and no error either. Looks without asking to be woken, and reads a byte
+    /// where there is one.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let mut byte = [0; 1];
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Lets the connection end in a reset, for a peer that would take an end for the end of what it reads. Unix sockets

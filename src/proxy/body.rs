@@ -2,14 +2,14 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{connect::Protocol, hop, pool::Lease};
+use super::{h1, hop, pool::Lease};
 use crate::reply;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -19,38 +19,23 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Content);
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every body is the large one, and a box would cost each an allocation"
-)]
 enum Content {
     /// Of the proxy's own.
     Own(reply::Body),
-    /// The upstream's, with the connection that it comes on, which nobody else drives.
-    Upstream { body: Incoming, lease: Lease, with_trailers: bool, broken: Option<hyper::Error> },
+    /// On a connection of HTTP/1.1, which nobody else drives.
+    H1 { lease: Lease, with_trailers: bool, broken: Option<BoxError> },
+    /// On a stream of HTTP/2, which its connection's task fills.
+    H2 { body: Incoming, _lease: Lease, with_trailers: bool, broken: Option<BoxError> },
 }
 
 impl Body {
     /// What comes on `lease`. Trailers are passed on only to a client that takes them (RFC 9110 §6.5.1).
-    pub(super) const fn upstream(body: Incoming, lease: Lease, with_trailers: bool) -> Self {
-        Self(Content::Upstream { body, lease, with_trailers, broken: None })
+    pub(super) fn upstream(body: Option<Incoming>, lease: Lease, with_trailers: bool) -> Self {
+        Self(match body {
+            Some(body) => Content::H2 { body, _lease: lease, with_trailers, broken: None },
+            None => Content::H1 { lease, with_trailers, broken: None },
+        })
     }
-}
-
-/// The next frame of a body whose connection is driven here. Nobody else fills it, so it needs to wake nobody.
-fn poll_driven(
-    body: &mut Incoming,
-    lease: &mut Lease,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    let mut quiet = Context::from_waker(Waker::noop());
-    let frame = lease.before_driving(|| Pin::new(&mut *body).poll_frame(&mut quiet));
-    if frame.is_ready() {
-        return frame;
-    }
-    // That look has told the connection that somebody wants more. Now it reads, and fills the body.
-    let _ = lease.drive(cx);
-    Pin::new(body).poll_frame(&mut quiet)
 }
 
 impl From<reply::Body> for Body {
@@ -66,31 +51,12 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Content::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Content::Upstream { body, lease, with_trailers, broken } => {
-                if let Some(error) = broken.take() {
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                let frame = match lease.protocol() {
-                    Protocol::H1 => poll_driven(body, lease, cx),
-                    Protocol::H2 => Pin::new(&mut *body).poll_frame(cx),
-                };
-                match frame {
-                    // What came before the break is sent before the connection is broken off in turn.
-                    Poll::Ready(Some(Err(error))) => {
-                        *broken = Some(error);
-                        cx.waker().wake_by_ref();
-                        Poll::Pending
-                    }
-                    // Trailers are the last there is.
-                    Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !*with_trailers => Poll::Ready(None),
-                    Poll::Ready(Some(Ok(mut frame))) => {
-                        if let Some(trailers) = frame.trailers_mut() {
-                            hop::strip_response_trailers(trailers);
-                        }
-                        Poll::Ready(Some(Ok(frame)))
-                    }
-                    frame => frame.map_err(Into::into),
-                }
+            Content::H1 { lease, with_trailers, broken } => {
+                let Some(connection) = lease.h1() else { return Poll::Ready(None) };
+                pass_on(|cx| connection.poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
+            }
+            Content::H2 { body, with_trailers, broken, .. } => {
+                pass_on(|cx| Pin::new(&mut *body).poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
             }
         }
     }
@@ -98,14 +64,44 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Own(body) => body.is_end_stream(),
-            Content::Upstream { body, .. } => body.is_end_stream(),
+            Content::H1 { lease, .. } => lease.as_h1().is_none_or(h1::Connection::is_end_stream),
+            Content::H2 { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Content::Own(body) => body.size_hint(),
-            Content::Upstream { body, .. } => body.size_hint(),
+            Content::H1 { lease, .. } => lease.as_h1().map_or_else(SizeHint::default, h1::Connection::size_hint),
+            Content::H2 { body, .. } => body.size_hint(),
         }
+    }
+}
+
+/// The next frame for the client. What came before a break is sent before the connection is broken off in turn.
+fn pass_on(
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>,
+    with_trailers: bool,
+    broken: &mut Option<BoxError>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    if let Some(error) = broken.take() {
+        return Poll::Ready(Some(Err(error)));
+    }
+    match poll(cx) {
+        Poll::Ready(Some(Err(error))) => {
+            *broken = Some(error);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        // Trailers are the last there is.
+        Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !with_trailers => Poll::Ready(None),
+        Poll::Ready(Some(Ok(mut frame))) => {
+            if let Some(trailers) = frame.trailers_mut() {
+                hop::strip_response_trailers(trailers);
+            }
+            Poll::Ready(Some(Ok(frame)))
+        }
+        frame => frame,
     }
 }

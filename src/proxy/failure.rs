@@ -5,6 +5,8 @@ use std::{error::Error as _, io};
 
 use crate::reply::{Code, Refusal};
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong on the way to a response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -28,10 +30,13 @@ pub(super) enum Failure {
     NoRoom,
     /// The connection ended before a response came.
     #[error("the upstream closed the connection")]
-    Lost(#[source] hyper::Error),
+    Lost(#[source] BoxError),
+    /// The connection ended in the middle of a response's head.
+    #[error("the upstream closed the connection in the middle of its response")]
+    Incomplete(#[source] BoxError),
     /// What came is no response.
     #[error("the upstream's response is not HTTP")]
-    Malformed(#[source] Option<hyper::Error>),
+    Malformed(#[source] Option<BoxError>),
     /// No response in `response_header_timeout`.
     #[error("no response from the upstream in time")]
     ResponseTimeout,
@@ -55,7 +60,7 @@ pub(super) enum Unprocessed {
 impl Failure {
     /// What hyper's client says, sorted.
     pub(super) fn of(error: hyper::Error) -> Self {
-        if error.is_parse() { Self::Malformed(Some(error)) } else { Self::Lost(error) }
+        if error.is_parse() { Self::Malformed(Some(error.into())) } else { Self::Lost(error.into()) }
     }
 
     /// Whether the connection was gone, which says nothing about the request.
@@ -67,6 +72,7 @@ impl Failure {
     /// its method (RFC 9113 §8.7), and how.
     pub(super) fn unprocessed(&self) -> Option<Unprocessed> {
         let Self::Lost(error) = self else { return None };
+        let error = error.downcast_ref::<hyper::Error>()?;
         let error = error.source()?.downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
         match error.reason()? {
             // Only streams beyond the last one that GOAWAY names fail so; the others go on (RFC 9113 §6.8).
@@ -91,6 +97,7 @@ impl Failure {
             Self::Tls(_) => "tls_protocol_error",
             Self::NoRoom => "connection_limit_reached",
             Self::Lost(_) => "connection_terminated",
+            Self::Incomplete(_) => "http_response_incomplete",
             Self::Malformed(_) => "http_protocol_error",
             Self::ResponseTimeout => "http_response_timeout",
             Self::ClientBody | Self::ClientTimeout => "http_request_error",
@@ -110,7 +117,9 @@ impl Failure {
             }
             Self::Tls(_) => (Code::UpstreamTls, "check the scheme and port in upstream.url: cognito-proxy doctor"),
             Self::NoRoom => (Code::Overloaded, "raise upstream.max_connections"),
-            Self::Lost(_) => (Code::UpstreamBadResponse, "try again; look into the upstream's log if it stays"),
+            Self::Lost(_) | Self::Incomplete(_) => {
+                (Code::UpstreamBadResponse, "try again; look into the upstream's log if it stays")
+            }
             Self::Malformed(_) => (Code::UpstreamBadResponse, "check that upstream.url leads to an HTTP server"),
             Self::ResponseTimeout => (Code::UpstreamTimeout, "raise upstream.response_header_timeout"),
             Self::ClientBody => (Code::BadRequest, "send a body that is framed as its header says"),

@@ -1,16 +1,10 @@
 //! Sending a request to its upstream and waiting for the response's head.
 
-use std::{
-    future::Future,
-    pin::pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{future::Future, pin::pin, rc::Rc, task::Poll, time::Duration};
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
+    Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST, UPGRADE},
     request::Parts,
     uri::{Authority, Scheme},
 };
@@ -21,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     connect::{Protocol, Wanted},
     failure::{Failure, Unprocessed},
+    h1::Fault,
     plan::Target,
     pool::{Lease, Pool},
     upload::{Progress, RequestBody, Stage},
@@ -37,8 +32,9 @@ pub(super) struct Patience {
     pub(super) progress: Option<Rc<Progress>>,
 }
 
-/// A response whose body is still to come, and the connection that it comes on.
-pub(super) type Answer = (Response<Incoming>, Lease);
+/// A response whose body is still to come, and the connection that it comes on: with the body where that is a stream
+/// of HTTP/2, with nothing where the connection itself is asked for it.
+pub(super) type Answer = (Response<Option<Incoming>>, Lease);
 
 /// How often a request is sent again that the upstream did not begin to process: it may meet one connection after
 /// another just as it goes away.
@@ -59,26 +55,31 @@ pub(super) async fn send(
     let has_no_body = patience.progress.is_none() && body.is_end_stream();
     let is_repeatable = has_no_body && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
     let mut lease = match wanted {
-        Wanted::Any => pool.lease().await?,
-        Wanted::H1 => pool.fresh(wanted).await?,
+        Wanted::Any => match pool.lease() {
+            Some(lease) => lease,
+            // Boxed, as everything here that few requests need: each would carry the room for it.
+            None => Box::pin(pool.fresh(wanted)).await?,
+        },
+        Wanted::H1 => Box::pin(pool.fresh(wanted)).await?,
     };
     let mut may_be_stale = lease.is_reused();
     let mut unprocessed = 0;
     let mut body = body;
     loop {
-        let request = request(head, body, lease.protocol(), &pool.target);
-        let lost = match exchange(lease, request, patience).await {
+        let exchanged = match lease.protocol() {
+            Protocol::H1 => exchange_h1(lease, head, body, patience).await,
+            Protocol::H2 => Box::pin(exchange_h2(lease, h2_request(head, body, &pool.target), patience)).await,
+        };
+        let lost = match exchanged {
             Ok(answer) => return Ok(answer),
             Err(lost) => lost,
         };
         let is_unprocessed = lost.failure.unprocessed().is_some() && unprocessed < UNPROCESSED;
         body = match lost.unsent {
             _ if !lost.failure.is_lost() => return Err(lost.failure),
-            Some(unsent) if may_be_stale || is_unprocessed => unsent.into_body(),
-            None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable && !lost.is_begun)) => {
-                RequestBody::empty()
-            }
-            None if is_unprocessed => match patience.again().await {
+            Some(unsent) if may_be_stale || is_unprocessed => unsent,
+            None if has_no_body && (is_unprocessed || (may_be_stale && is_repeatable)) => RequestBody::empty(),
+            None if is_unprocessed => match Box::pin(patience.again()).await {
                 Some(body) => body,
                 None => return Err(lost.failure),
             },
@@ -90,80 +91,85 @@ pub(super) async fn send(
             may_be_stale = false;
         }
         tracing::debug!(error = %lost.failure, "the connection takes no request any more; once more on another");
-        lease = pool.fresh(wanted).await?;
+        lease = Box::pin(pool.fresh(wanted)).await?;
     }
 }
 
-/// A request with a head like `head`, which is kept in case it must be sent again.
-fn request(head: &Parts, body: RequestBody, protocol: Protocol, target: &Target) -> Request<RequestBody> {
+/// A request with a head like `head`, which is kept in case it must be sent again. `Host` moves into the target, and what
+/// HTTP/2 has no use for is left out (RFC 9113 §8.2.2, §8.3.1).
+fn h2_request(head: &Parts, body: RequestBody, target: &Target) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = head.headers.clone();
-    match protocol {
-        Protocol::H1 => for_h1(&mut request),
-        Protocol::H2 => for_h2(&mut request, target),
-    }
-    request
-}
-
-/// Says that a body of unknown length comes in chunks: left to itself, hyper sends that of a GET or a HEAD not at all.
-fn for_h1(request: &mut Request<RequestBody>) {
-    let body = request.body();
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-/// Moves `Host` into the target, and leaves out what HTTP/2 has no use for (RFC 9113 §8.2.2, §8.3.1).
-fn for_h2(request: &mut Request<RequestBody>, target: &Target) {
     *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = head.headers.clone();
     for name in [CONNECTION, UPGRADE] {
         request.headers_mut().remove(name);
     }
     let host = request.headers_mut().remove(HOST);
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let mut parts = head.uri.clone().into_parts();
     parts.scheme = Some(if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     // A head that was made here has all three parts; what could not be joined is refused by hyper.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    request
 }
 
 /// A request without a response.
 struct Lost {
     failure: Failure,
-    /// The request, where it never left.
-    unsent: Option<Request<RequestBody>>,
-    /// Whether a response has begun to come.
-    is_begun: bool,
+    /// The request's body, where the request never left.
+    unsent: Option<RequestBody>,
 }
 
 impl From<Failure> for Lost {
     fn from(failure: Failure) -> Self {
-        Self { failure, unsent: None, is_begun: false }
+        Self { failure, unsent: None }
     }
 }
 
 /// One attempt on one connection, driven here.
-async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Patience) -> Result<Answer, Lost> {
+async fn exchange_h1(mut lease: Lease, head: &Parts, body: RequestBody, patience: &Patience) -> Result<Answer, Lost> {
     let began = Instant::now();
-    let Some(sending) = lease.send(request) else { return Err(Failure::Malformed(None).into()) };
-    let mut sending = pin!(sending);
+    lease.h1().ok_or(Failure::Malformed(None))?.begin(head, body);
     let response = std::future::poll_fn(|cx| {
-        let _ = lease.drive(cx);
-        let sent = match lease.protocol() {
-            // What was just driven is the only one who can complete this, so a wake-up would be one too many.
-            Protocol::H1 => sending.as_mut().poll(&mut Context::from_waker(Waker::noop())),
-            Protocol::H2 => sending.as_mut().poll(cx),
-        };
-        if let Poll::Ready(sent) = sent {
+        let Some(connection) = lease.h1() else { return Poll::Ready(Err(Failure::Malformed(None).into())) };
+        match connection.poll_head(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(fault)) => {
+                let unsent = connection.unsent();
+                Poll::Ready(Err(Lost { failure: failure(fault), unsent }))
+            }
+            Poll::Pending if lease.is_due(patience.due(began), cx) => Poll::Ready(Err(patience.expired().into())),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await?;
+    Ok((response.map(|()| None), lease))
+}
+
+/// Why an exchange of HTTP/1.1 came to no response.
+fn failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::Malformed(_) => Failure::Malformed(Some(fault.into())),
+        Fault::Closed | Fault::Io(_) => Failure::Lost(fault.into()),
+        Fault::Truncated | Fault::Broken(_) => Failure::Incomplete(fault.into()),
+        Fault::Body => Failure::ClientBody,
+    }
+}
+
+/// One attempt on one stream, whose connection a task drives.
+async fn exchange_h2(mut lease: Lease, request: Request<RequestBody>, patience: &Patience) -> Result<Answer, Lost> {
+    let began = Instant::now();
+    let mut sending = pin!(lease.h2().ok_or(Failure::Malformed(None))?.sender.try_send_request(request));
+    let response = std::future::poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(sent.map_err(|mut error| {
-                let unsent = error.take_message();
+                let unsent = error.take_message().map(Request::into_body);
                 let failure = patience.failure(error.into_error());
                 if failure.unprocessed() == Some(Unprocessed::GoingAway) {
                     lease.retire();
                 }
-                Lost { failure, unsent, is_begun: false }
+                Lost { failure, unsent }
             }));
         }
         if lease.is_due(patience.due(began), cx) {
@@ -171,16 +177,8 @@ async fn exchange(mut lease: Lease, request: Request<RequestBody>, patience: &Pa
         }
         Poll::Pending
     })
-    .await;
-    match response {
-        Ok(response) => {
-            if response.version() < Version::HTTP_11 {
-                lease.retire();
-            }
-            Ok((response, lease))
-        }
-        Err(lost) => Err(Lost { is_begun: lease.abandon(), ..lost }),
-    }
+    .await?;
+    Ok((response.map(Some), lease))
 }
 
 impl Patience {
@@ -217,6 +215,6 @@ impl Patience {
 }
 
 /// Whether the upstream answers that the protocol changes.
-pub(super) fn is_switching(response: &Response<Incoming>) -> bool {
+pub(super) fn is_switching<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
 }

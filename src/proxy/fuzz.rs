@@ -14,7 +14,9 @@ use http::{
 };
 
 use super::{
-    ClientValue, Cookies, Format, HttpVersion, Inject, Plan, Route, Settings, Upstream, hop,
+    ClientValue, Cookies, Format, HttpVersion, Inject, Plan, Route, Settings, Upstream,
+    check::Rare,
+    hop,
     inject::{self, Hop, Mark},
     plan::Rule,
     respond, route,
@@ -162,7 +164,8 @@ pub fn request_head(data: &[u8]) {
         local: Local::Tcp(SocketAddr::from(([127, 0, 0, 1], 8900))),
         peer: Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 50_000))),
     };
-    if inject::head(&mut head, &rule, &connection, &Mark::new(US)).is_err() {
+    let rare = Rare::among(&head.headers);
+    if inject::head(&mut head, rare, &rule, &connection, &Mark::new(US)).is_err() {
         return;
     }
     head.headers.insert(case.injected(), HeaderValue::from_static(TOKEN));
@@ -219,7 +222,11 @@ pub fn response_head(data: &[u8]) {
     let case = Case(flags);
     let (Some(mut headers), Some(rule)) = (fields(lines.split(|byte| *byte == b'\n')), case.rule()) else { return };
     let before = headers.clone();
-    let hop = Hop { wants_trailers: false, upgrade: None, local_origin: Some(LOCAL.into()) };
+    let hop = Hop {
+        wants_trailers: false,
+        upgrade: None,
+        host: HeaderValue::from_str(LOCAL.trim_start_matches("http://")).ok(),
+    };
     respond::headers(&mut headers, &rule, &hop);
     for name in
         ["connection", "keep-alive", "transfer-encoding", "upgrade", "te", "authorization", "proxy-authenticate"]

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-        SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, COOKIE, FORWARDED, HOST, LOCATION,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -52,6 +52,15 @@ pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderNam
     removed
 }
 
+/// What else a response has that may have to be rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// `Location` or `Content-Location`.
+    pub(super) location: bool,
+    /// `Set-Cookie`.
+    pub(super) cookies: bool,
+}
+
 /// Removes from a request's trailers what may not stand there: what would not pass in the header either, and what says
 /// who asks, for whom, or how long the message is (RFC 9110 §6.5.1). An upstream that merges trailers into the header
 /// would find it there beside ours.
@@ -70,21 +79,25 @@ pub(super) fn strip_response_trailers(trailers: &mut HeaderMap) {
 }
 
 /// Removes from a response what is for this hop, and credentials, which have no business there.
-pub(super) fn strip_response(headers: &mut HeaderMap) {
+pub(super) fn strip_response(headers: &mut HeaderMap) -> Found {
+    let mut found = Found::default();
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         let text = name.as_str();
         if is_hop_by_hop(text) || *name == AUTHORIZATION {
             doomed.push(name.clone());
         }
+        found.location |= *name == LOCATION || *name == CONTENT_LOCATION;
+        found.cookies |= *name == SET_COOKIE;
     }
     if doomed.is_empty() {
-        return;
+        return found;
     }
     nominated(headers, &mut doomed);
     for name in doomed {
         headers.remove(name);
     }
+    found
 }
 
 /// The members of a comma-separated field (RFC 9110 §5.6.1), which need not be text to the last.
@@ -145,6 +158,10 @@ fn is_double(name: &[u8], of: &[u8]) -> bool {
 /// Adds what `Connection` nominates, save for what no client may have removed.
 fn nominated(headers: &HeaderMap, doomed: &mut Vec<HeaderName>) {
     for option in list(headers, &CONNECTION) {
+        // What nearly every `Connection` says: of the connection itself, or fields that are doomed already.
+        if [&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|known| option.eq_ignore_ascii_case(known)) {
+            continue;
+        }
         if let Ok(name) = HeaderName::from_bytes(option)
             && ![HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, SET_COOKIE].contains(&name)
         {

@@ -8,7 +8,13 @@ use http::{
     request::Parts,
 };
 
-use super::{Format, check, hop, plan::Rule, route};
+use super::{
+    Format,
+    check::{self, Rare},
+    hop,
+    plan::Rule,
+    route,
+};
 use crate::{
     listen::{Connection, Peer},
     reply::{Code, Refusal},
@@ -26,8 +32,15 @@ pub(super) struct Hop {
     pub(super) wants_trailers: bool,
     /// The protocol that it would switch to.
     pub(super) upgrade: Option<HeaderValue>,
-    /// What the client calls us: `http://` and its Host.
-    pub(super) local_origin: Option<String>,
+    /// What the client calls us.
+    pub(super) host: Option<HeaderValue>,
+}
+
+impl Hop {
+    /// The origin that the client knows us by: `http://` and its Host.
+    pub(super) fn local_origin(&self) -> Option<String> {
+        local_origin(self.host.as_ref()?)
+    }
 }
 
 /// What we add to `Via`: by which version of HTTP a message came, and who took it (RFC 9110 §7.6.3). Prepared, one for
@@ -56,7 +69,13 @@ impl Mark {
 }
 
 /// Turns a client's head into the upstream's, without the token.
-pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, mark: &Mark) -> Result<Hop, Refusal> {
+pub(super) fn head(
+    head: &mut Parts,
+    rare: Rare,
+    rule: &Rule,
+    connection: &Connection,
+    mark: &Mark,
+) -> Result<Hop, Refusal> {
     let injected = rule.route.inject.as_ref().map(|inject| &inject.header);
     let host = host(head);
     let removed = hop::strip_request(&mut head.headers, injected);
@@ -69,15 +88,19 @@ pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, mark:
         head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     // hyper answers the client's `100-continue` itself, when the body is first asked for.
-    head.headers.remove(EXPECT);
-    let local_origin = host.as_ref().and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
+    if rare.expect {
+        head.headers.remove(EXPECT);
+    }
     let upstream = &rule.target.settings;
     let sent_host = match &host {
         Some(host) if upstream.preserve_host => host.clone(),
         _ => rule.target.authority.clone(),
     };
-    if let (false, Some(local)) = (upstream.preserve_host, &local_origin) {
-        rewrite_origin(&mut head.headers, rule, local);
+    if (rare.origin || rare.referer)
+        && !upstream.preserve_host
+        && let Some(local) = host.as_ref().and_then(local_origin)
+    {
+        rewrite_origin(&mut head.headers, rule, &local);
     }
     head.headers.insert(HOST, sent_host);
     head.headers.append(VIA, mark.of(head.version));
@@ -90,7 +113,11 @@ pub(super) fn head(head: &mut Parts, rule: &Rule, connection: &Connection, mark:
         join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
-    Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, local_origin })
+    Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, host })
+}
+
+fn local_origin(host: &HeaderValue) -> Option<String> {
+    Some(format!("http://{}", host.to_str().ok()?))
 }
 
 /// What the client called us: the target's authority (HTTP/2, absolute-form), else `Host`.

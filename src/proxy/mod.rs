@@ -11,12 +11,12 @@ mod failure;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod h1;
 mod h2;
 mod hop;
 mod inject;
 mod plan;
 mod pool;
-mod quiet;
 mod respond;
 mod route;
 mod upgrade;

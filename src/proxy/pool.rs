@@ -1,24 +1,19 @@
 //! One worker's connections to one upstream.
 //!
-//! A connection is driven by the request that uses it: hyper's connection is polled by [`Lease::drive`], in the task of
-//! whoever waits for it. An idle one is no task at all; one poll before use notices that it died.
+//! A connection of HTTP/1.1 is driven by the request that uses it. An idle one is no task at all; one look before use
+//! notices that it died.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    fmt,
     future::Future,
     pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::Context,
 };
 
 use bytes::Bytes;
-use futures_util::future::Either;
-use http::Request;
-use hyper::client::conn::{TrySendError, http1};
-use hyper_util::rt::TokioIo;
 use tokio::{
     sync::{Semaphore, oneshot},
     task::JoinHandle,
@@ -29,10 +24,9 @@ use super::{
     HttpVersion,
     connect::{Protocol, Wanted, Wire, connect},
     failure::Failure,
+    h1,
     h2::{Multiplexed, Stream},
     plan::Target,
-    quiet::Quiet,
-    upload::RequestBody,
 };
 use crate::metrics::Shard;
 
@@ -61,23 +55,18 @@ struct Idle {
     since: Instant,
 }
 
-type Http = http1::Connection<TokioIo<Wire>, RequestBody>;
+/// HTTP/1.1 to an upstream, and a timer that is moved as seldom as can be. Boxed as long as it lives: it is handed from
+/// pool to request to response and back.
+type Connection = Box<Timed>;
 
-/// HTTP/1.1 to an upstream: both halves of hyper's client, and a timer that is moved as seldom as can be.
-struct Connection {
-    http: Http,
-    sender: http1::SendRequest<RequestBody>,
+#[derive(Debug)]
+pub(super) struct Timed {
+    pub(super) http: h1::Connection,
     timer: Option<Pin<Box<Sleep>>>,
-    quiet: Quiet,
-    /// Whether `http` has completed, and must not be polled again.
-    is_over: bool,
-    /// Whether it is to carry nothing more.
-    is_retired: bool,
 }
 
 /// What a request that waits is handed.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is moved once, where there is no room at all")]
 enum Handed {
     Connection(Lease),
     Place(Place),
@@ -93,10 +82,6 @@ struct Place(Option<Rc<Pool>>);
 pub(super) struct Lease(Kind);
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every lease is the large one, and a box would cost an allocation"
-)]
 enum Kind {
     /// All of an HTTP/1.1 connection.
     Whole { connection: Option<Connection>, place: Place, is_reused: bool },
@@ -120,16 +105,12 @@ impl Pool {
         })
     }
 
-    /// A connection: an idle one that is alive, else a new one, else the next that comes free within
-    /// `connect_timeout`.
-    pub(super) async fn lease(self: &Rc<Self>) -> Result<Lease, Failure> {
-        if let Some(lease) = self.stream().or_else(|| self.reuse()) {
-            return Ok(lease);
-        }
-        self.fresh(Wanted::Any).await
+    /// A connection that is open and has room: one more stream of it, or an idle one that is alive.
+    pub(super) fn lease(self: &Rc<Self>) -> Option<Lease> {
+        self.stream().or_else(|| self.reuse())
     }
 
-    /// A connection that has carried nothing yet, or has just come free.
+    /// A connection that has carried nothing yet, or the next that comes free within `connect_timeout`.
     pub(super) async fn fresh(self: &Rc<Self>, wanted: Wanted) -> Result<Lease, Failure> {
         // Dropped at the end, whatever that is: the next one then finds the new connection, or tries its own luck.
         let _turn = if self.is_h2.get() && wanted == Wanted::Any {
@@ -148,20 +129,15 @@ impl Pool {
         };
         let (wire, protocol) = connect(&self.target, wanted).await?;
         match protocol {
-            Protocol::H1 => self.whole(wire, place).await,
+            Protocol::H1 => Ok(self.whole(wire, place)),
             Protocol::H2 => self.multiplex(wire, place).await,
         }
     }
 
-    async fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Result<Lease, Failure> {
-        let mut builder = http1::Builder::new();
-        // What stands there is removed, not passed on (RFC 9112 §5.1).
-        builder.allow_spaces_after_header_name_in_responses(true);
-        let (sender, http) = builder.handshake(TokioIo::new(wire)).await.map_err(Failure::of)?;
+    fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Lease {
         self.figures.upstream_connections(1, 0);
-        let connection =
-            Connection { http, sender, timer: None, quiet: Quiet::new(), is_over: false, is_retired: false };
-        Ok(Lease(Kind::Whole { connection: Some(connection), place, is_reused: false }))
+        let connection = Box::new(Timed { http: h1::Connection::new(wire), timer: None });
+        Lease(Kind::Whole { connection: Some(connection), place, is_reused: false })
     }
 
     async fn multiplex(self: &Rc<Self>, wire: Wire, mut place: Place) -> Result<Lease, Failure> {
@@ -203,7 +179,7 @@ impl Pool {
             let Idle { mut connection, since } = self.idle.borrow_mut().pop()?;
             let place = Place(Some(Rc::clone(self)));
             self.figures.upstream_connections(0, -1);
-            if since.elapsed() < self.target.settings.idle_timeout && connection.is_idle() {
+            if since.elapsed() < self.target.settings.idle_timeout && connection.http.is_quiet() {
                 self.figures.upstream_connections(1, 0);
                 return Some(Lease(Kind::Whole { connection: Some(connection), place, is_reused: true }));
             }
@@ -315,37 +291,6 @@ impl Drop for Place {
     }
 }
 
-impl Connection {
-    /// Whether it is alive and has nothing to do. Looks without asking to be woken: nobody waits for an idle one.
-    fn is_idle(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        !self.is_retired && drive(&mut self.http, &mut self.is_over, &mut cx).is_pending() && self.sender.is_ready()
-    }
-
-    /// Drives it on behalf of a task.
-    fn drive_for(&mut self, task: &Waker) -> Poll<()> {
-        let Self { http, quiet, is_over, .. } = self;
-        drive(http, is_over, &mut Context::from_waker(quiet.waker(task)))
-    }
-}
-
-fn drive(http: &mut Http, is_over: &mut bool, cx: &mut Context<'_>) -> Poll<()> {
-    if !*is_over && Pin::new(http).poll(cx).is_ready() {
-        // What went wrong, if anything did, the response or its body tells.
-        *is_over = true;
-    }
-    if *is_over { Poll::Ready(()) } else { Poll::Pending }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("is_over", &self.is_over).finish_non_exhaustive()
-    }
-}
-
-/// What becomes of a request that was sent.
-type Sent = Result<http::Response<hyper::body::Incoming>, TrySendError<Request<RequestBody>>>;
-
 impl Lease {
     /// Whether the connection has carried a request before.
     pub(super) const fn is_reused(&self) -> bool {
@@ -363,46 +308,34 @@ impl Lease {
         }
     }
 
-    /// Hands a request to the connection. It goes out when the connection is driven.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> Option<impl Future<Output = Sent> + use<>> {
-        Some(match &mut self.0 {
-            Kind::Whole { connection, .. } => Either::Left(connection.as_mut()?.sender.try_send_request(request)),
-            Kind::Stream { stream, .. } => Either::Right(stream.sender.try_send_request(request)),
-        })
-    }
-
-    /// The upstream takes no more requests on this connection; what is under way on it goes on. So it is with HTTP/1.0
-    /// too: on a connection that has heard it, hyper speaks it in turn, and has no way to send chunks.
-    pub(super) fn retire(&mut self) {
+    /// The connection, where it carries one exchange at a time.
+    pub(super) fn h1(&mut self) -> Option<&mut h1::Connection> {
         match &mut self.0 {
-            Kind::Whole { connection: Some(connection), .. } => connection.is_retired = true,
-            Kind::Whole { connection: None, .. } => {}
-            Kind::Stream { stream, .. } => stream.retire(),
+            Kind::Whole { connection, .. } => connection.as_mut().map(|connection| &mut connection.http),
+            Kind::Stream { .. } => None,
         }
     }
 
-    /// Ends a connection that gave no response; whether some of one had come.
-    pub(super) fn abandon(mut self) -> bool {
-        let Kind::Whole { connection, place, .. } = &mut self.0 else { return false };
-        let (Some(connection), Some(pool)) = (connection.take(), &place.0) else { return false };
-        pool.figures.upstream_connections(-1, 0);
-        !connection.http.into_parts().read_buf.is_empty()
-    }
-
-    /// Lets the connection read and write what it can; ready when it is over. One of HTTP/2 has a task for that.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.0 {
-            Kind::Whole { connection: Some(connection), .. } => connection.drive_for(cx.waker()),
-            Kind::Whole { connection: None, .. } => Poll::Ready(()),
-            Kind::Stream { .. } => Poll::Pending,
-        }
-    }
-
-    /// Runs `look` at something that the connection fills, before it is driven, without a wake-up for that.
-    pub(super) fn before_driving<T>(&self, look: impl FnOnce() -> T) -> T {
+    /// The same, to look at.
+    pub(super) fn as_h1(&self) -> Option<&h1::Connection> {
         match &self.0 {
-            Kind::Whole { connection: Some(connection), .. } => connection.quiet.mute(look),
-            Kind::Whole { connection: None, .. } | Kind::Stream { .. } => look(),
+            Kind::Whole { connection, .. } => connection.as_ref().map(|connection| &connection.http),
+            Kind::Stream { .. } => None,
+        }
+    }
+
+    /// The stream, where the connection carries many.
+    pub(super) fn h2(&mut self) -> Option<&mut Stream> {
+        match &mut self.0 {
+            Kind::Stream { stream, .. } => Some(stream),
+            Kind::Whole { .. } => None,
+        }
+    }
+
+    /// The upstream takes no more requests on this connection; what is under way on it goes on.
+    pub(super) fn retire(&self) {
+        if let Kind::Stream { stream, .. } = &self.0 {
+            stream.retire();
         }
     }
 
@@ -428,16 +361,14 @@ impl Lease {
         false
     }
 
-    /// The connection's bytes, once it has stopped being HTTP: what was read and is none, and the stream.
-    pub(super) async fn into_stream(mut self) -> Option<(Bytes, Wire)> {
-        std::future::poll_fn(|cx| self.drive(cx)).await;
+    /// The connection's bytes, where it stops being HTTP: what was read and is none, and the stream.
+    pub(super) fn into_stream(mut self) -> Option<(Bytes, Wire)> {
         let Kind::Whole { connection, place, .. } = &mut self.0 else { return None };
         let connection = connection.take()?;
         if let Some(pool) = &place.0 {
             pool.figures.upstream_connections(-1, 0);
         }
-        let parts = connection.http.into_parts();
-        Some((parts.read_buf, parts.io.into_inner()))
+        connection.http.into_parts()
     }
 }
 
@@ -447,7 +378,7 @@ impl Drop for Lease {
         let Some(mut connection) = connection.take() else { return };
         let Some(pool) = place.0.take() else { return };
         let place = Place(Some(Rc::clone(&pool)));
-        if connection.is_idle() {
+        if connection.http.finish() {
             pool.put(connection, place);
         } else {
             pool.figures.upstream_connections(-1, 0);

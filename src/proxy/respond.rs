@@ -4,40 +4,37 @@ use std::borrow::Cow;
 
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, SET_COOKIE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LOCATION, LOCATION, SET_COOKIE, UPGRADE},
     response::Parts,
 };
 use hyper::ext::ReasonPhrase;
 
-use super::{Cookies, check, hop, inject::Hop, plan::Rule, route};
+use super::{Cookies, hop, inject::Hop, plan::Rule, route};
 use crate::session::snapshot::Snapshot;
 
 /// `warn.response_header`.
 const SESSION: HeaderName = HeaderName::from_static("cognito-proxy-session");
 
-/// Whether a response of HTTP/1 says how long it is in two ways, or in a coding that we do not undo: neither can be
-/// passed on truthfully (RFC 9112 §6.3).
-pub(super) fn is_ambiguous(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING)
-        && (headers.contains_key(CONTENT_LENGTH) || !check::is_chunked_alone(headers))
-}
-
 /// Makes the upstream's header the client's.
 pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
-    hop::strip_response(headers);
+    let found = hop::strip_response(headers);
     let upstream = &rule.target.settings;
-    if upstream.rewrite_location
-        && let Some(local) = &hop.local_origin
+    if found.location
+        && upstream.rewrite_location
+        && let Some(local) = hop.local_origin()
     {
         for name in [LOCATION, CONTENT_LOCATION] {
-            if let Some(value) = headers.get(&name).and_then(|value| location(value, rule, local)) {
+            if let Some(value) = headers.get(&name).and_then(|value| location(value, rule, &local)) {
                 headers.insert(name, value);
             }
         }
     }
+    if !found.cookies {
+        return;
+    }
     match upstream.cookies {
         Cookies::Drop => drop(headers.remove(SET_COOKIE)),
-        Cookies::Rewrite if headers.contains_key(SET_COOKIE) => {
+        Cookies::Rewrite => {
             let cookies: Vec<HeaderValue> = headers
                 .get_all(SET_COOKIE)
                 .iter()
@@ -48,7 +45,7 @@ pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        Cookies::Pass | Cookies::Rewrite => {}
+        Cookies::Pass => {}
     }
 }
 

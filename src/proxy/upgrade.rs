@@ -1,7 +1,6 @@
 //! Connections that stop being HTTP: WebSocket and its like.
 
-use http::{HeaderValue, Response, header::UPGRADE};
-use hyper::body::Incoming;
+use http::{HeaderValue, Response, header::UPGRADE, response::Parts};
 
 use super::{body::Body, failure::Failure, pool::Lease, respond};
 use crate::{
@@ -16,19 +15,13 @@ use crate::{
 /// # Errors
 /// Where nobody asked for it, or for another protocol (RFC 9110 §7.8: the server must not switch to one that was not
 /// asked for): such a 101 is no response that can be passed on.
-pub(super) async fn switch(
-    response: Response<Incoming>,
-    lease: Lease,
-    asked: Option<&HeaderValue>,
-) -> Result<Response<Body>, Failure> {
+pub(super) fn switch(head: Parts, lease: Lease, asked: Option<&HeaderValue>) -> Result<Response<Body>, Failure> {
     let Some(asked) = asked else { return Err(Failure::Malformed(None)) };
-    let (head, body) = response.into_parts();
-    drop(body);
     let protocol = head.headers.get(UPGRADE).unwrap_or(asked).clone();
     if !is_among(&protocol, asked) {
         return Err(Failure::Malformed(None));
     }
-    let (first, stream) = lease.into_stream().await.ok_or(Failure::Malformed(None))?;
+    let (first, stream) = lease.into_stream().ok_or(Failure::Malformed(None))?;
     let mut response = Response::from_parts(head, Body::from(reply::Body::empty()));
     response.extensions_mut().clear();
     response.extensions_mut().insert(Tunnel::new(Rewind::new(first, stream)));

@@ -106,6 +106,13 @@ impl RequestBody {
         Self { again: VecDeque::new(), source: None, is_h2: false, progress: None }
     }
 
+    /// Takes back the piece that was read last, and has not been sent.
+    pub(super) fn put_back(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.again.push_front(piece);
+        }
+    }
+
     fn kept(chunks: &[Bytes]) -> Self {
         Self { again: chunks.iter().cloned().collect(), source: None, is_h2: false, progress: None }
     }

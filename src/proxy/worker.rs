@@ -7,10 +7,11 @@ use hyper::body::Incoming;
 
 use super::{
     Body, ClientValue, Inject, Plan, Routing,
-    check::{self, Checked},
+    check::{self, Checked, Rare},
     connect::Wanted,
     failure::Failure,
     forward::{self, Answer, Patience},
+    h1,
     inject::{self, Hop, Prepared},
     plan::Rule,
     pool::Pool,
@@ -98,8 +99,8 @@ impl Proxy {
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
     pub async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
-        let form = Form::of(request.headers());
-        let (refusal, error_type) = match self.forward(request, &connection).await {
+        let mut form = Form::Problem;
+        let (refusal, error_type) = match self.forward(request, &connection, &mut form).await {
             Ok(response) => return response,
             Err(Stop::Refused(refusal)) => {
                 let error_type = refusal.code.error_type();
@@ -118,18 +119,25 @@ impl Proxy {
         reply::respond_as(&refusal, error_type, form).map(Body::from)
     }
 
-    /// The whole story.
-    async fn forward(&self, request: Request<Incoming>, connection: &Connection) -> Result<Response<Body>, Stop> {
+    /// The whole story. `form` is told who asks, in case it ends early.
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+        form: &mut Form,
+    ) -> Result<Response<Body>, Stop> {
         let (mut head, body) = request.into_parts();
         let version = head.version;
-        if let Checked::Answer(response) = check::request(&head, &self.pseudonym)? {
+        *form = Form::of(&head.headers);
+        let is_grpc = *form == Form::Grpc;
+        let rare = Rare::among(&head.headers);
+        if let Checked::Answer(response) = check::request(&head, rare, &self.pseudonym)? {
             return Ok(response.map(Body::from));
         }
         let table = self.table();
         let lane = table.lane(head.uri.path());
         let inject = lane.injection(&head)?;
-        let is_grpc = Form::of(&head.headers) == Form::Grpc;
-        let hop = inject::head(&mut head, &lane.rule, connection, &self.mark)?;
+        let hop = inject::head(&mut head, rare, &lane.rule, connection, &self.mark)?;
         head.extensions.clear();
         // Here a request may wait for a token. Its body has not been read: the client's own buffers hold it.
         let snapshot = match inject {
@@ -149,7 +157,9 @@ impl Proxy {
             answer
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
-        respond(answer, lane, &hop, is_grpc, told.as_deref()).await
+        // The next response's head is read into what this request's leaves.
+        h1::recycle(head.headers);
+        respond(answer, lane, &hop, is_grpc, told.as_deref())
     }
 
     /// Waits until there is a token, and puts it in.
@@ -175,6 +185,20 @@ impl Proxy {
             Some(progress) => progress.again(),
         };
         let Some(body) = again else { return Ok(answer) };
+        // Boxed, as it is rare.
+        Box::pin(self.replay(answer, body, Judged { head, lane, inject, snapshot, wanted }, patience, generation)).await
+    }
+
+    /// Sends a request again with a token that is newer than `generation`, where there is one.
+    async fn replay(
+        &self,
+        answer: Answer,
+        body: RequestBody,
+        request: Judged<'_>,
+        patience: Patience,
+        generation: u64,
+    ) -> Result<Answer, Stop> {
+        let Judged { head, lane, inject, wanted, .. } = request;
         let Some(newer) = self.current.renewed(inject.token, generation).await else { return Ok(answer) };
         let value = lane.prepared.value(&newer, inject.token, &inject.format)?;
         head.headers.insert(inject.header.clone(), value);
@@ -257,16 +281,13 @@ impl Lane {
 }
 
 /// The upstream's answer, as the client's.
-async fn respond(
+fn respond(
     (response, lease): Answer,
     lane: &Lane,
     hop: &Hop,
     is_grpc: bool,
     told: Option<&Snapshot>,
 ) -> Result<Response<Body>, Stop> {
-    if response.version() < Version::HTTP_2 && respond::is_ambiguous(response.headers()) {
-        return Err(Failure::Malformed(None).into());
-    }
     let mut response = if forward::is_switching(&response) {
         let mut response = response;
         let protocol = response.headers().get(http::header::UPGRADE).cloned();
@@ -274,7 +295,7 @@ async fn respond(
         if let Some(protocol) = protocol {
             response.headers_mut().insert(http::header::UPGRADE, protocol);
         }
-        upgrade::switch(response, lease, hop.upgrade.as_ref()).await?
+        upgrade::switch(response.into_parts().0, lease, hop.upgrade.as_ref())?
     } else {
         let (mut head, body) = response.into_parts();
         let offered = respond::offered(&head);
@@ -290,4 +311,20 @@ async fn respond(
         respond::session(response.headers_mut(), snapshot);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is moved as a whole, more than once: what few requests need is boxed.
+    #[test]
+    fn the_story_of_a_request_is_no_large_future() {
+        fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(Proxy::handle);
+        assert!(size <= 2000, "{size} bytes");
+        assert!(size_of::<Response<Body>>() <= 256 && size_of::<Answer>() <= 256);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,7 +70,8 @@ pub(super) async fn serve_connection<G, S, F, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let ticket = live.enter();
-    let Some(mut first) = read_request(&stream, &ticket, settings.first_byte_timeout).await else { return };
+    let mut stream = stream;
+    let Some(mut first) = read_request(&mut stream, &ticket, settings.first_byte_timeout).await else { return };
     let pulse = Pulse::new();
     let exchanges = Rc::new(Exchanges {
         peer: server.gate.peer(&connection),
@@ -79,7 +81,6 @@ pub(super) async fn serve_connection<G, S, F, B>(
         settings: Arc::clone(&settings),
         server,
     });
-    let mut stream = stream;
     loop {
         pulse.read();
         let is_h2 = {
@@ -98,9 +99,9 @@ pub(super) async fn serve_connection<G, S, F, B>(
             Box::pin(serve_h1(wire, &exchanges, &ticket)).await
         };
         match after {
-            After::Parked { stream: parked, since } => {
+            After::Parked { stream: mut parked, since } => {
                 let patience = settings.idle_timeout.saturating_sub(since.elapsed());
-                let Some(bytes) = read_next(&parked, &ticket, patience).await else { return };
+                let Some(bytes) = read_next(&mut parked, &ticket, patience).await else { return };
                 (stream, first) = (parked, bytes);
             }
             After::Upgraded { first, stream } => {
@@ -121,7 +122,7 @@ pub(super) async fn serve_connection<G, S, F, B>(
 
 /// The first bytes of a new connection. Whoever has just been let in is asking: the end does not hang up on them, but
 /// waits as long as a request takes to follow its connection.
-async fn read_request(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
+async fn read_request(stream: &mut Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
     match timeout(patience, ticket.before(Phase::Draining, read_first(stream))).await.ok()? {
         Some(first) => first,
         None => timeout(patience.min(WELCOME), ticket.before(Phase::Closing, read_first(stream))).await.ok()??,
@@ -129,21 +130,21 @@ async fn read_request(stream: &Stream, ticket: &Ticket, patience: Duration) -> O
 }
 
 /// The first bytes after a response, which nobody has promised: the end does not wait for them.
-async fn read_next(stream: &Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
+async fn read_next(stream: &mut Stream, ticket: &Ticket, patience: Duration) -> Option<BytesMut> {
     timeout(patience, ticket.before(Phase::Draining, read_first(stream))).await.ok()??
 }
 
 /// The next bytes, or `None` where there are none: the client is gone. No buffer is held while nothing comes.
-async fn read_first(stream: &Stream) -> Option<BytesMut> {
+async fn read_first(stream: &mut Stream) -> Option<BytesMut> {
     loop {
         stream.readable().await.ok()?;
         let mut first = BytesMut::with_capacity(FIRST_READ);
-        match stream.try_read_buf(&mut first) {
-            Ok(0) => return None,
-            Ok(_) => return Some(first),
+        // Polled, and not tried: a read that finds less than it has room for then knows that there is no more.
+        match stream.read_buf(&mut first).now_or_never() {
+            Some(Ok(0) | Err(_)) => return None,
+            Some(Ok(_)) => return Some(first),
             // Readiness is a hint.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return None,
+            None => {}
         }
     }
 }

@@ -70,7 +70,6 @@ where
         if let Err(refusal) = self.fits(request.headers()) {
             return self.refuse(&refusal, Form::of(request.headers()));
         }
-        let form = Form::of(request.headers());
         let (head, body) = request.into_parts();
         match self.server.gate.check(&head, &self.connection, &self.peer) {
             Ok(grant) => {
@@ -82,7 +81,7 @@ where
             Err(denied) => match *denied {
                 Denied::Answered(response) => response.map(B::from),
                 Denied::Refused { refusal, grant } => {
-                    let mut response = reply::respond(&refusal, form).map(B::from);
+                    let mut response = reply::respond(&refusal, Form::of(&head.headers)).map(B::from);
                     if let Some(grant) = grant {
                         self.server.gate.decorate(&grant, response.headers_mut());
                     }

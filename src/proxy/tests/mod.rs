@@ -1,5 +1,6 @@
 //! What goes up and what comes down, on real sockets.
 
+mod exchange;
 mod faults;
 mod http1;
 mod http2;
