@@ -10,12 +10,14 @@ use cognito_proxy::{
 use serde_json::Value;
 
 use crate::support::{
-    devtools::Browser,
+    browser::Browser,
     http::{self as wire, Connection},
     proxy::{Home, Proxy},
     stage::{Stage, validity},
     wait,
 };
+
+const WHAT: &str = "what the status page does in a real browser";
 
 /// Reads server-sent events from a connection on which they were asked for.
 struct Events {
@@ -198,7 +200,7 @@ async fn titled(browser: &mut Browser, title: &str) {
 
 #[tokio::test]
 async fn the_page_shows_every_state_and_each_change_without_being_loaded_again() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     let stage = Stage::lasting(600).await;
     stage.configure("cognito.refresh_token_validity = \"1h\"\nwarn.before = [\"25m\", \"5m\"]\nsession.hold = \"60s\"");
     let proxy = stage.home.serve_with(&[]).await;
@@ -238,7 +240,7 @@ async fn the_page_shows_every_state_and_each_change_without_being_loaded_again()
 
 #[tokio::test]
 async fn an_ended_session_shows_who_waits() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     let stage = Stage::lasting(60).await;
     stage.configure("cognito.refresh_token_validity = \"1h\"\nsession.hold = \"60s\"");
     stage.signed_in_with(60, 8).await;
@@ -279,7 +281,7 @@ const FORGED: &str = r"(async () => {
 
 #[tokio::test]
 async fn the_lock_is_opened_by_the_pages_button_and_by_no_other_page() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     let stage = Stage::new().await;
     let proxy = stage.serve("session.idle_lock = \"1s\"").await;
     let locked = |status: &Value| (status["state"] == "locked").then_some(());
@@ -317,7 +319,7 @@ async fn refused(proxy: &Proxy) -> u64 {
 
 #[tokio::test]
 async fn the_page_works_without_javascript() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     let stage = Stage::new().await;
     let proxy = stage.serve("session.idle_lock = \"1s\"").await;
     proxy.status_that("the lock", |status| (status["state"] == "locked").then_some(())).await;
@@ -336,7 +338,7 @@ async fn the_page_works_without_javascript() {
 
 #[tokio::test]
 async fn a_click_on_sign_in_signs_in() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     // The demo's own sign-in needs nobody who types a password.
     let home = Home::new();
     let demo = Proxy::started(&mut home.command(&["demo", "--listen", "127.0.0.1:0"])).await;

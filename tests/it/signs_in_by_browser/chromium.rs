@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use super::{Login, Scene, addresses, free_port};
 use crate::support::{
-    browser::{Browser, installed},
+    browser::Browser,
     emulators::{CognitoLocal, Emulator, MiniStack},
     http as wire,
     proxy::{FREE_PORTS, Home},
@@ -17,8 +17,7 @@ const WHAT: &str = "a sign-in in a real browser";
 
 #[tokio::test]
 async fn a_real_browser_signs_in_at_every_cognito() {
-    let Some(program) = installed(WHAT) else { return };
-    let mut browser = Browser::start(program).await;
+    let Some(mut browser) = Browser::start(WHAT).await else { return };
     devpool(&mut browser).await;
     emulated("cognito-local", &CognitoLocal::start().await, &mut browser).await;
     emulated("MiniStack", &MiniStack::start().await, &mut browser).await;
@@ -34,7 +33,7 @@ async fn devpool(browser: &mut Browser) {
 
     // What a foreign page sends is refused in the browser as well, and the sign-in goes on.
     let login = scene.login(&["--no-browser"]).await;
-    browser.visit(&format!("{}?code=c&state=foreign", scene.redirect_uri)).await;
+    browser.open(&format!("{}?code=c&state=foreign", scene.redirect_uri)).await;
     browser.until("document.title.startsWith('This is another sign-in')").await;
     pictures(browser, "foreign").await;
     let failed = format!(
@@ -42,7 +41,7 @@ async fn devpool(browser: &mut Browser) {
         scene.redirect_uri,
         login.asked("state")
     );
-    browser.visit(&failed).await;
+    browser.open(&failed).await;
     browser.until("document.title.startsWith('Not signed in')").await;
     pictures(browser, "failed").await;
     assert_eq!(login.finish().await.code(), 4);
@@ -85,24 +84,24 @@ async fn emulated(name: &str, emulator: &Emulator, browser: &mut Browser) {
 
 /// Fills in whatever form `address` leads to, and comes back to our own page.
 async fn signs_in(browser: &mut Browser, address: &str, username: &str, password: &str) {
-    browser.visit(address).await;
+    browser.open(address).await;
     browser.until("!!document.querySelector('input[name=password]')").await;
     let script = format!(
         "document.querySelector('input[name=username]').value = {username:?};\
          document.querySelector('input[name=password]').value = {password:?};\
          document.querySelector('button[type=submit]').click(); true"
     );
-    browser.run(&script).await;
+    browser.evaluate(&script).await;
     browser.until("document.title.startsWith('Signed in as alice')").await;
     // The policy refuses scripts and everything from elsewhere, and the style sheet is let in by its hash.
-    let styled = browser.run("getComputedStyle(document.querySelector('main')).borderTopWidth").await;
+    let styled = browser.evaluate("getComputedStyle(document.querySelector('main')).borderTopWidth").await;
     assert_eq!(styled, "4px", "the page's own style sheet applies");
 }
 
 async fn pictures(browser: &mut Browser, name: &str) {
     let Some(directory) = std::env::var_os("COGNITO_PROXY_PICTURES").map(PathBuf::from) else { return };
     for (width, scheme) in [(900, "light"), (900, "dark"), (360, "light")] {
-        let picture = browser.picture(width, scheme).await;
-        std::fs::write(directory.join(format!("{name}-{width}-{scheme}.png")), picture).expect("room for a picture");
+        browser.look(width, 640, scheme).await;
+        browser.picture(&directory.join(format!("{name}-{width}-{scheme}.png"))).await;
     }
 }

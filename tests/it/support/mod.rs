@@ -3,7 +3,6 @@
 
 pub(crate) mod browser;
 pub(crate) mod clients;
-pub(crate) mod devtools;
 pub(crate) mod emulators;
 pub(crate) mod h2c;
 pub(crate) mod http;
