@@ -22,10 +22,11 @@ pub(super) fn target(rule: &Rule, original: &Uri) -> Option<Uri> {
 
 /// `base`, which does not end in a slash, before `path_and_query` without its first `stripped` bytes.
 fn join(base: &str, path_and_query: &PathAndQuery, stripped: usize) -> Option<PathAndQuery> {
-    if base.is_empty() && stripped == 0 {
+    let rest = path_and_query.as_str().get(stripped..)?;
+    // What comes in absolute-form may be a query alone.
+    if base.is_empty() && stripped == 0 && rest.starts_with('/') {
         return Some(path_and_query.clone());
     }
-    let rest = path_and_query.as_str().get(stripped..)?;
     let slash = if rest.starts_with('/') { "" } else { "/" };
     PathAndQuery::try_from([base, slash, rest].concat()).ok()
 }
@@ -72,6 +73,8 @@ mod tests {
             ("/prod", 0, "/x", "/prod/x"),
             ("/prod", 0, "/", "/prod/"),
             ("/prod", 0, "//evil/x", "/prod//evil/x"),
+            ("", 0, "?q", "/?q"),
+            ("/prod", 0, "?q", "/prod/?q"),
             ("", 4, "/mcp", "/"),
             ("", 4, "/mcp?q=1", "/?q=1"),
             ("", 4, "/mcp/a/../b;c?%2f", "/a/../b;c?%2f"),
