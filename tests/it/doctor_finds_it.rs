@@ -49,6 +49,7 @@ async fn without_a_session_it_says_how_to_begin_one() {
     stage.configure("");
     let found = stage.home.run(&["doctor"]).await;
     assert_eq!(found.code(), 4, "{found:?}");
+    assert!(found.stdout.contains("session        signed out\n"), "{}", found.stdout);
     assert!(found.stdout.contains("fix: cognito-proxy login"), "{}", found.stdout);
 }
 

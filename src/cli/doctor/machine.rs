@@ -15,15 +15,15 @@ use crate::{
     store,
 };
 
-/// All of it.
-pub(super) fn findings(config: &Config) -> Vec<Finding> {
+/// All of it. `selection` is what leads another command to this configuration.
+pub(super) fn findings(config: &Config, selection: &str) -> Vec<Finding> {
     let mut all = vec![configuration(config)];
     all.extend(config.notices.iter().map(|notice| Finding::notable("configuration", notice.clone(), None)));
     let is_running = store::running_pid(config.store.path());
     match &is_running {
         Ok(Some(pid)) => all.push(Finding::sound("proxy", format!("runs, process id {pid}"))),
         Ok(None) => {
-            all.push(Finding::notable("proxy", "does not run", Some("cognito-proxy run")));
+            all.push(Finding::notable("proxy", "does not run", Some(&format!("cognito-proxy {selection}run"))));
             all.extend(ports(config));
         }
         // What is wrong with the place is the store's to say.
@@ -82,7 +82,8 @@ fn session(config: &Config) -> Vec<Finding> {
     };
     let now = SystemClock.now().wall;
     let exit = verdict::of(&report, None);
-    let clocks = clocks::in_brief(&report, now);
+    // Nobody's session has no clocks.
+    let clocks = report.identity.as_ref().map(|_| clocks::in_brief(&report, now)).unwrap_or_default();
     let said = clocks.iter().map(|(name, said)| format!("{}: {said}", name.to_lowercase()));
     let short = [report.state.as_str().replace('_', " ")].into_iter().chain(said).collect::<Vec<_>>().join(", ");
     let mut all = vec![match exit {
