@@ -255,8 +255,9 @@ fn read_trailers(bytes: &[u8]) -> Result<Option<(usize, Option<HeaderMap>)>, Mal
     };
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let (length, fields) = match httparse::parse_headers(&searched[..end + 4], &mut room) {
-        Ok(httparse::Status::Complete(parsed)) => parsed,
-        Ok(httparse::Status::Partial) | Err(_) => return Err(Malformed::Trailers),
+        // A bare line feed would end them before that.
+        Ok(httparse::Status::Complete(parsed)) if parsed.0 == end + 4 => parsed,
+        Ok(_) | Err(_) => return Err(Malformed::Trailers),
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {

@@ -109,7 +109,8 @@ pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Res
     // nothing that is merely like a field.
     parser.allow_spaces_after_header_name_in_responses(true);
     let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room);
-    let is_whole = parsed.map_err(Malformed::Head)?.is_complete();
+    // To the last byte: where two disagree on where a head ends, what lies between is a smuggled message.
+    let is_whole = parsed.map_err(Malformed::Head)? == httparse::Status::Complete(bytes.len());
     let (Some(code), Some(minor), true) = (response.code, response.version, is_whole) else {
         return Err(Malformed::Head(httparse::Error::Status));
     };
@@ -136,7 +137,10 @@ pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Res
     let is_chunked = is_coded && is_chunked(&fields, minor)?;
     let length = if is_measured { length(&mut fields)? } else { None };
     let body = body(is_chunked, length, status, method)?;
-    let keeps_alive = keeps_alive && !closes && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
+    // A 204 must not announce a body (RFC 9112 §6.1, RFC 9110 §8.6); a server that does may send one, at any time.
+    let may_err = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
+    let keeps_alive =
+        keeps_alive && !closes && !may_err && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
     Ok(Head { status, reason, fields, body, keeps_alive })
 }
 
@@ -297,6 +301,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         ] {
             assert!(matches!(parsed(text), Err(Malformed::Head(_))), "{text:?}");
         }
@@ -309,6 +314,10 @@ mod tests {
     fn a_connection_is_kept_where_the_server_keeps_it() {
         for (text, expected) in [
             ("HTTP/1.1 204 N\r\n\r\n", true),
+            ("HTTP/1.1 204 N\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 204 N\r\nContent-Length: 5\r\n\r\n", false),
+            ("HTTP/1.1 204 N\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("HTTP/1.1 304 N\r\nContent-Length: 5\r\n\r\n", true),
             ("HTTP/1.1 204 N\r\nConnection: Close\r\n\r\n", false),
             ("HTTP/1.1 204 N\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", false),
             ("HTTP/1.1 204 N\r\nConnection: x, close\r\n\r\n", false),

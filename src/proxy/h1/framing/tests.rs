@@ -87,7 +87,14 @@ fn what_is_no_chunk_fails_and_goes_on_failing() {
         let (_, end, _) = taken(Body::Chunked, bytes.as_bytes());
         assert_eq!(end, Err(Malformed::Chunk), "{bytes:?}");
     }
-    for bytes in ["0\r\nA b\r\n\r\n", "0\r\nA : b\r\n\r\n", "0\r\n A: b\r\n\r\n", "0\r\nA: b\rc\r\n\r\n"] {
+    for bytes in [
+        "0\r\nA b\r\n\r\n",
+        "0\r\nA : b\r\n\r\n",
+        "0\r\n A: b\r\n\r\n",
+        "0\r\nA: b\rc\r\n\r\n",
+        "0\r\nA: b\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        "0\r\n\nHTTP/1.1 200 OK\r\n\r\n",
+    ] {
         let (_, end, _) = taken(Body::Chunked, bytes.as_bytes());
         assert_eq!(end, Err(Malformed::Trailers), "{bytes:?}");
     }
