@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{h1, hop, pool::Lease};
+use super::{duplex::Duplex, h1, hop, pool::Lease};
 use crate::reply;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +24,8 @@ enum Content {
     Own(reply::Body),
     /// On a connection of HTTP/1.1, which nobody else drives.
     H1 { lease: Lease, with_trailers: bool, broken: Option<BoxError> },
+    /// On such a connection that still takes the request's body: a task drives both.
+    Duplex { duplex: Duplex, with_trailers: bool, broken: Option<BoxError> },
     /// On a stream of HTTP/2, which its connection's task fills.
     H2 { body: Incoming, _lease: Lease, with_trailers: bool, broken: Option<BoxError> },
 }
@@ -33,6 +35,9 @@ impl Body {
     pub(super) fn upstream(body: Option<Incoming>, lease: Lease, with_trailers: bool) -> Self {
         Self(match body {
             Some(body) => Content::H2 { body, _lease: lease, with_trailers, broken: None },
+            None if lease.as_h1().is_some_and(h1::Connection::is_sending) => {
+                Content::Duplex { duplex: Duplex::new(lease), with_trailers, broken: None }
+            }
             None => Content::H1 { lease, with_trailers, broken: None },
         })
     }
@@ -55,6 +60,9 @@ impl http_body::Body for Body {
                 let Some(connection) = lease.h1() else { return Poll::Ready(None) };
                 pass_on(|cx| connection.poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
             }
+            Content::Duplex { duplex, with_trailers, broken } => {
+                pass_on(|cx| duplex.poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
+            }
             Content::H2 { body, with_trailers, broken, .. } => {
                 pass_on(|cx| Pin::new(&mut *body).poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
             }
@@ -65,6 +73,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Content::Own(body) => body.is_end_stream(),
             Content::H1 { lease, .. } => lease.as_h1().is_none_or(h1::Connection::is_end_stream),
+            Content::Duplex { duplex, .. } => duplex.is_end_stream(),
             Content::H2 { body, .. } => body.is_end_stream(),
         }
     }
@@ -73,6 +82,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Content::Own(body) => body.size_hint(),
             Content::H1 { lease, .. } => lease.as_h1().map_or_else(SizeHint::default, h1::Connection::size_hint),
+            Content::Duplex { duplex, .. } => duplex.size_hint(),
             Content::H2 { body, .. } => body.size_hint(),
         }
     }

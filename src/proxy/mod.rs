@@ -7,6 +7,7 @@
 mod body;
 mod check;
 mod connect;
+mod duplex;
 mod failure;
 mod forward;
 #[cfg(any(test, fuzzing))]

@@ -72,8 +72,13 @@ pub(in crate::proxy) struct Connection {
     download: Download,
     method: Method,
     keeps_alive: bool,
+    /// Whether any of an answer has come: an interim response, at least.
+    has_heard: bool,
     /// Why nothing more can be written. An answer may have come all the same.
     write_fault: Option<io::Error>,
+    /// Whether the client's body has failed. It is not polled again, or its end would be taken for the end of what was
+    /// to come.
+    is_cut: bool,
 }
 
 /// The request's body.
@@ -102,7 +107,9 @@ impl Connection {
             download: Download::Idle,
             method: Method::GET,
             keeps_alive: true,
+            has_heard: false,
             write_fault: None,
+            is_cut: false,
         }
     }
 
@@ -116,6 +123,7 @@ impl Connection {
         head::write(head, &framing, self.outbox.begin());
         self.upload = (framing != Outgoing::Nothing).then_some(Upload { body, framing });
         self.download = Download::Head;
+        self.has_heard = false;
         self.method.clone_from(&head.method);
     }
 
@@ -157,6 +165,7 @@ impl Connection {
 
     fn read_head(&mut self, end: usize) -> Result<Option<Response<()>>, Fault> {
         let bytes = self.inbox.split_to(end).freeze();
+        self.has_heard = true;
         let read = head::read(&bytes, &self.method, FIELDS.take().unwrap_or_default())?;
         if read.status.is_informational() && read.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(None);
@@ -215,7 +224,7 @@ impl Connection {
             Download::Head => false,
             Download::Body(decoder) => decoder.is_at_end(),
         };
-        let is_sent = self.upload.is_none() && self.outbox.is_empty() && self.outbox.is_flushed;
+        let is_sent = !self.is_sending() && self.outbox.is_flushed;
         if !(is_over && is_sent && self.keeps_alive && self.inbox.is_empty()) {
             return false;
         }
@@ -235,14 +244,31 @@ impl Connection {
     /// The bytes that followed the response's head, and the wire, where the connection stops being HTTP. `None` where the
     /// request is not out.
     pub(in crate::proxy) fn into_parts(self) -> Option<(Bytes, Wire)> {
-        let is_out = self.upload.is_none() && self.outbox.is_empty();
-        is_out.then(|| (self.inbox.freeze(), self.wire))
+        (!self.is_sending()).then(|| (self.inbox.freeze(), self.wire))
+    }
+
+    /// Whether some of the request has yet to go out.
+    pub(in crate::proxy) fn is_sending(&self) -> bool {
+        self.upload.is_some() || !self.outbox.is_empty()
     }
 
     /// Sends what can be sent. Ready when all is out, or nothing more can be.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    ///
+    /// # Errors
+    /// Where the client's body fails, again and again.
+    pub(in crate::proxy) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.is_cut {
+            return Poll::Ready(Err(Fault::Body));
+        }
         while self.write_fault.is_none() {
-            let is_waiting = self.outbox.takes_more() && self.poll_body(cx)?.is_pending();
+            let is_waiting = self.outbox.takes_more()
+                && match self.poll_body(cx) {
+                    Poll::Ready(Err(fault)) => {
+                        self.is_cut = true;
+                        return Poll::Ready(Err(fault));
+                    }
+                    polled => polled.is_pending(),
+                };
             if !self.outbox.is_empty() {
                 if let Err(error) = ready!(self.outbox.poll_write(&mut self.wire, cx)) {
                     self.stop_writing(error)?;
@@ -321,14 +347,14 @@ impl Connection {
     /// The connection has ended before the response's head.
     fn ended(&mut self) -> Fault {
         match self.write_fault.take() {
-            _ if !self.inbox.is_empty() => Fault::Truncated,
+            _ if self.has_heard || !self.inbox.is_empty() => Fault::Truncated,
             Some(error) => Fault::Io(error),
             None => Fault::Closed,
         }
     }
 
     fn failed(&self, error: io::Error) -> Fault {
-        let is_begun = !self.inbox.is_empty() || matches!(self.download, Download::Body(_));
+        let is_begun = self.has_heard || !self.inbox.is_empty();
         if is_begun { Fault::Broken(error) } else { Fault::Io(error) }
     }
 }

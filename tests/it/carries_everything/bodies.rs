@@ -1,13 +1,17 @@
 //! What a body is made of: H7 to H9, and what is expected of it: H19.
 
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, repeat, sink},
+    net::TcpListener,
+};
 
 use super::{
     rows::{play, refused, row},
     scene::{Scene, answer, request, shown},
 };
 use crate::support::{
-    raw::{Role, Step},
+    raw::{Client, Role, Step},
+    stage::Stage,
     wait,
 };
 
@@ -180,4 +184,39 @@ async fn a_response_that_begins_first_does_not_end_the_upload() {
     assert_eq!(shown(&response), "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\nfirstlast");
     assert_eq!(scene.only(), request("POST /x", &["transfer-encoding: chunked"], "hello world"));
     scene.goes_on(&mut client, "both ways at a time").await;
+}
+
+/// More than all buffers on the way hold.
+const MUCH: u64 = 64 << 20;
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_before_it_has_sent_all_gets_what_was_answered_meanwhile() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let stage = Stage::new().await;
+    let proxy = stage.serve_before(&url, "").await;
+    let upstream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let (read, mut write) = stream.split();
+        let taking = async { copy(&mut read.take(MUCH), &mut sink()).await.expect("a body") };
+        let giving = async {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
+            write.write_all(head.as_bytes()).await.expect("a head is taken");
+            copy(&mut repeat(b'a').take(MUCH), &mut write).await.expect("a body is taken")
+        };
+        tokio::join!(taking, giving)
+    });
+    let mut client = Client::to(proxy.address()).await;
+    client.send(format!("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MUCH}\r\n\r\n")).await;
+    wait::bounded("the request to be taken", copy(&mut repeat(b'q').take(MUCH), &mut client.stream))
+        .await
+        .expect("the request is taken");
+    let response = client.receive(Role::Response).await.expect("a response");
+    assert!(response.status() == 200 && response.body.len() as u64 == MUCH, "{}", response.body.len());
+    assert!(response.body.iter().all(|byte| *byte == b'a'));
+    assert_eq!(wait::bounded("the upstream", upstream).await.expect("an upstream"), (MUCH, MUCH));
 }

@@ -77,12 +77,14 @@ async fn a_connection_that_died_costs_a_get_nothing_and_no_post_is_sent_twice() 
     let get = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let post = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
     let half = vec![Step::Whole, Step::Say(b"HTTP/1.1 200 OK\r\n".to_vec()), Step::Close];
+    let interim = vec![Step::Whole, Step::Say(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec()), Step::Close];
     let refusal = (502, "upstream_bad_response");
     for (steps, sent, times, line, fields, body) in [
         (&lost, get, 2, "GET /x", &[][..], ""),
         (&lost, "DELETE /x HTTP/1.1\r\nHost: localhost\r\n\r\n", 1, "DELETE /x", &[], ""),
         (&lost, post, 1, "POST /x", &["content-length: 2"], "hi"),
         (&half, get, 1, "GET /x", &[], ""),
+        (&interim, get, 1, "GET /x", &[], ""),
     ] {
         // So that there is a connection to be used again, which is where a request may meet its death.
         scene.goes_on(&mut scene.client().await, "first").await;
