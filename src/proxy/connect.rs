@@ -1,9 +1,10 @@
 //! Opening connections to an upstream.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -14,6 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    task::unconstrained,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -163,7 +165,8 @@ impl Wire {
             Self::Tls(stream) => {
                 let mut byte = [0; 1];
                 let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+                // A task whose turn is over would be told that there is nothing, whatever there is.
+                pin!(unconstrained(stream.read(&mut byte))).poll(&mut cx).is_pending()
             }
         }
     }
