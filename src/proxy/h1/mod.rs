@@ -10,5 +10,7 @@ mod outbox;
 
 #[cfg(test)]
 mod differential;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 
 pub(super) use self::exchange::{Connection, Fault, recycle};
