@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     pin::pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -15,10 +15,15 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{h1::Fault, pool::Lease};
 
+/// A frame, or the end. Without one, the driver's own end is a break.
+type Next = Option<Result<Frame<Bytes>, Fault>>;
+
 /// The response's body, out of an exchange that a task drives. Dropped, it ends the exchange.
 #[derive(Debug)]
 pub(super) struct Duplex {
-    frames: mpsc::Receiver<Result<Frame<Bytes>, Fault>>,
+    frames: mpsc::Receiver<Next>,
+    /// Whether the end has come.
+    is_over: bool,
     /// What is still to come, where that is known.
     left: Option<u64>,
     driver: JoinHandle<()>,
@@ -30,20 +35,24 @@ impl Duplex {
         let left = lease.as_h1().and_then(|connection| connection.size_hint().exact());
         // One frame, so that the upstream is held back as the client is.
         let (sender, frames) = mpsc::channel(1);
-        Self { frames, left, driver: tokio::task::spawn_local(drive(lease, sender)) }
+        Self { frames, is_over: false, left, driver: tokio::task::spawn_local(drive(lease, sender)) }
     }
 
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let polled = self.frames.poll_recv(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&polled, &mut self.left) {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.frames.poll_recv(cx)).unwrap_or(Some(Err(Fault::Truncated)));
+        self.is_over = !matches!(next, Some(Ok(_)));
+        if let (Some(Ok(frame)), Some(left)) = (&next, &mut self.left) {
             *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
-        polled
+        Poll::Ready(next)
     }
 
     /// Whether all of the body has been taken.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.left == Some(0) || (self.frames.is_closed() && self.frames.is_empty())
+        self.left == Some(0) || self.is_over
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -58,7 +67,7 @@ impl Drop for Duplex {
 }
 
 /// Sends the request, and passes on the response as fast as it is taken.
-async fn drive(mut lease: Lease, frames: mpsc::Sender<Result<Frame<Bytes>, Fault>>) {
+async fn drive(mut lease: Lease, frames: mpsc::Sender<Next>) {
     loop {
         let permit = {
             let mut reserving = pin!(frames.reserve());
@@ -76,10 +85,10 @@ async fn drive(mut lease: Lease, frames: mpsc::Sender<Result<Frame<Bytes>, Fault
             Some(connection) => connection.poll_frame(cx),
             None => Poll::Ready(None),
         });
-        let Some(frame) = frame.await else { return };
-        let is_broken = frame.is_err();
-        permit.send(frame);
-        if is_broken {
+        let next = frame.await;
+        let goes_on = matches!(next, Some(Ok(_)));
+        permit.send(next);
+        if !goes_on {
             return;
         }
     }

@@ -123,9 +123,16 @@ impl Pool {
         } else {
             None
         };
-        let place = match self.place().await? {
-            Handed::Connection(lease) => return Ok(lease),
-            Handed::Place(place) => place,
+        let place = loop {
+            match self.place().await? {
+                Handed::Connection(mut lease) => {
+                    // It has been on its way here since it was looked at. One that is not quiet gives its place up.
+                    if lease.h1().is_some_and(h1::Connection::is_quiet) {
+                        return Ok(lease);
+                    }
+                }
+                Handed::Place(place) => break place,
+            }
         };
         let (wire, protocol) = connect(&self.target, wanted).await?;
         match protocol {
