@@ -25,6 +25,10 @@ use crate::{
 /// Nobody pastes more: an Amplify dump with several users is a few dozen kilobytes.
 const MAX_INPUT: u64 = 4 * 1024 * 1024;
 
+/// What it takes.
+const FORMS: &str = "give {\"refresh_token\": \"…\"}, the output of `aws cognito-idp initiate-auth`, or a dump of an \
+                     Amplify application's local storage";
+
 /// `import`'s own options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ImportArgs {
@@ -142,6 +146,7 @@ pub(super) async fn prove(config: &Config, imported: &Imported) -> Result<Grant,
 
 fn fix_of(error: &Error) -> Option<String> {
     match error {
+        Error::Input { source: signin::import::Error::NotJson { .. }, .. } => Some(FORMS.into()),
         Error::Refused(_) => Some("sign in again, and import the new tokens".into()),
         Error::Unproved(Failure::Setting { setting, .. }) => Some(setting.fix().into()),
         Error::Keeping(error) => error.fix(),

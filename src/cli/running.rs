@@ -34,17 +34,25 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 /// The code to exit with; what went wrong has been said.
 pub(super) fn tell<T>(global: &Global, deed: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Result<T, Exit> {
     let config = global.load(Vec::new())?;
-    let said = |title: &str, exit| {
-        output::error(global.is_styled(), title, None);
-        exit
+    let said = |title: &str, fix: Option<&str>| {
+        output::error(global.is_styled(), title, fix);
+        Exit::Other
     };
     let client = match client(&config) {
         Ok(Some(client)) => client,
-        Ok(None) => return Err(said(&format!("no proxy of profile {} is running", config.profile), Exit::Other)),
+        Ok(None) => {
+            let title = format!("no proxy of profile {} is running", config.profile);
+            return Err(said(&title, Some(&start(global))));
+        }
         Err(error) => return Err(report_unknown(global.is_styled(), &error)),
     };
-    let runtime = runtime().map_err(|error| said(&format!("the system refuses a runtime: {error}"), Exit::Other))?;
+    let runtime = runtime().map_err(|error| said(&format!("the system refuses a runtime: {error}"), None))?;
     runtime.block_on(deed(client)).map_err(|error| report(global.is_styled(), &error))
+}
+
+/// The command that starts the proxy which was not there.
+pub(super) fn start(global: &Global) -> String {
+    format!("start it: cognito-proxy {}run", global.selection())
 }
 
 /// Says what went wrong, with the fix that the proxy names.

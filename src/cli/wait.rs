@@ -55,7 +55,9 @@ pub(super) fn run(global: &Global, args: &WaitArgs) -> Exit {
         Err(unready) => {
             let (why, fix) = match &unready {
                 Unready::Problem(problem) => (problem.to_string(), fix_of(problem, &config)),
-                Unready::Unreached(ClientError::NotRunning { .. }) => ("no proxy is running".into(), None),
+                Unready::Unreached(ClientError::NotRunning { .. }) => {
+                    ("no proxy is running".into(), Some(running::start(global)))
+                }
                 Unready::Unreached(error) => (error.to_string(), None),
             };
             let left = crate::clock::Span(args.timeout);

@@ -164,6 +164,11 @@ pub(super) fn places(located: &Located, environment: &Environment) -> (Option<Pa
     (store, runtime)
 }
 
+/// What a command line needs to mean this profile.
+fn selection(profile: &str) -> String {
+    if profile == "proxy" { String::new() } else { format!("-p {profile} ") }
+}
+
 /// Says that no file was found, where the environment and the flags do not make up for it.
 pub(super) fn missing(reader: &mut Reader<'_>, file: &super::file::File, located: &Located, environment: &Environment) {
     let required = [&file.cognito.user_pool_id, &file.cognito.client_id, &file.upstream.url];
@@ -182,7 +187,7 @@ pub(super) fn missing(reader: &mut Reader<'_>, file: &super::file::File, located
         Some(name) => format!(
             "./{name} lies here, but is never read by itself, since it could be another's: name it with -c ./{name}"
         ),
-        None => format!("write {}, or name a file with -c FILE", searched.first().map_or("one", String::as_str)),
+        None => format!("cognito-proxy {}init writes one; or name a file with -c FILE", selection(&located.profile)),
     };
     reader.push(problem.fix(fix));
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
-    process::{ChildStdout, Stdio},
+    process::{ChildStdout, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -214,7 +214,9 @@ async fn reload_says_what_is_wrong_and_what_waits_for_a_restart() {
     let home = signed_in(&pool).await;
     let nobody = home.run(&["reload"]).await;
     exits(&nobody, 1);
-    assert!(nobody.stderr.contains("no proxy of profile proxy is running"), "{}", nobody.stderr);
+    for told in ["no proxy of profile proxy is running", "help: start it: cognito-proxy run"] {
+        assert!(nobody.stderr.contains(told), "{}", nobody.stderr);
+    }
 
     let proxy = home.serve(&configuration(&pool, "")).await;
     assert_eq!(exits(&home.run(&["reload"]).await, 0), "");
@@ -263,6 +265,27 @@ async fn the_manual_and_completions_need_no_configuration() {
     assert_eq!(exits(&home.run(&["man", pages.to_str().expect("UTF-8")]).await, 0), "");
     for page in ["cognito-proxy.1", "cognito-proxy-run.1", "cognito-proxy-token.1", "cognito-proxy.toml.5"] {
         assert!(pages.join(page).is_file(), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn bash_completes_commands_their_options_and_the_values_of_these() {
+    let home = Home::new();
+    let script = home.write("completions.bash", exits(&home.run(&["completions", "bash"]).await, 0));
+    // As bash calls it: the words of the line, and which of them is being written.
+    let drive = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+                 _cognito__proxy \"$1\" \"${!#}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; echo \"${COMPREPLY[@]}\"";
+    for (words, offered) in [
+        (&["lo"][..], "login logout"),
+        (&["login", "--no"], "--no-browser"),
+        (&["snippet", "c"], "curl"),
+        (&["token", "--format", "exec"], "exec-credential"),
+        (&["-p", "work", "stat"], "status"),
+    ] {
+        let told =
+            Command::new("bash").args(["--norc", "-c", drive]).arg(&script).arg("cognito-proxy").args(words).output();
+        let told = told.expect("bash");
+        assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), offered, "{words:?}: {told:?}");
     }
 }
 
@@ -374,7 +397,7 @@ async fn a_snippet_works_as_it_is_printed() {
     let mut running = home.serve(&format!("{settings}{listen}[guard]\nclient_key_file = {key:?}\n")).await;
     let line = home.run(&["snippet", "curl"]).await;
     assert!(exits(&line, 0).contains("$(cat "), "{line:?}");
-    let answered = std::process::Command::new("sh").arg("-c").arg(&line.stdout).output().expect("a shell");
+    let answered = Command::new("sh").arg("-c").arg(&line.stdout).output().expect("a shell");
     let answer = String::from_utf8_lossy(&answered.stdout).into_owned();
     assert!(answer.contains("login_required"), "past the guard, to the want of a session: {answer}");
     running.signal(rustix::process::Signal::TERM);

@@ -47,6 +47,7 @@ mod nothing_is_used_before_it_is_durable;
 mod one_proxy_per_profile_and_port;
 mod other_users_are_refused;
 mod outages_heal_by_themselves;
+mod packages_hold_what_they_need;
 mod refreshes_under_load;
 mod reload;
 mod requests_are_held;

@@ -81,7 +81,7 @@ enum Error {
     Exists { path: PathBuf },
     #[error("{} cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{0} is missing")]
+    #[error("not given: {0}")]
     Missing(String),
     #[error("the answer cannot be read: {0}")]
     Ask(#[source] io::Error),
@@ -203,7 +203,7 @@ fn reject(global: &Global, error: &Error) -> Exit {
             (Exit::Config, Some("change it by hand, remove it, or use -p NAME for another profile".into()))
         }
         Error::Missing(_) => {
-            (Exit::Usage, Some("name it on the command line, or run this at a terminal to be asked".into()))
+            (Exit::Usage, Some("give it on the command line, or run this at a terminal to be asked".into()))
         }
         Error::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             (Exit::Refused, Some(running::with_sudo()))
