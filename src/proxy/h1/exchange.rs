@@ -1,6 +1,6 @@
 //! One HTTP/1.1 connection to an upstream and the exchange that is under way on it.
 //!
-//! The shell of [`head`](super::head) and [`framing`](super::framing): it moves bytes between the wire and them, in the
+//! The shell of [`head`] and [`framing`](super::framing): it moves bytes between the wire and them, in the
 //! task of whoever polls it. The request's body goes on while the response is read, and neither is read further than the
 //! other side takes it.
 
