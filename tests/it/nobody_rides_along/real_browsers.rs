@@ -16,6 +16,7 @@ use super::{
     scene::Scene,
 };
 use crate::support::{
+    browser::first_on_path,
     process::{Process, not_shown},
     wait,
 };
@@ -67,9 +68,7 @@ impl Browser {
 
     /// The program, where it is installed.
     fn program(self) -> Option<&'static str> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let is_there = |name: &&str| std::env::split_paths(&path).any(|place| place.join(name).is_file());
-        let found = self.names().iter().copied().find(is_there);
+        let found = first_on_path(self.names());
         if found.is_none() {
             not_shown(&format!("what a page can do in {self:?}: install {}", self.names()[0]));
         }

@@ -41,12 +41,18 @@ const QUIET: [&str; 8] = [
 
 /// The browser that is installed. Where none is, it is said that `what` was not shown.
 fn installed(what: &str) -> Option<&'static str> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = BROWSERS.into_iter().find(|name| std::env::split_paths(&path).any(|place| place.join(name).is_file()));
+    let found = first_on_path(&BROWSERS);
     if found.is_none() {
         not_shown(&format!("{what}: install chromium"));
     }
     found
+}
+
+/// The first of these programs that is installed.
+pub(crate) fn first_on_path(names: &[&'static str]) -> Option<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &&str| std::env::split_paths(&path).any(|place| place.join(name).is_file());
+    names.iter().copied().find(is_there)
 }
 
 /// One browser with one page.
