@@ -181,16 +181,19 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        Now {
-            wall: UnixTime::from_millis(wall.tv_sec.saturating_mul(1000).saturating_add(wall.tv_nsec / 1_000_000)),
-            boot: boot_time(),
-        }
+        Now { wall: wall(), boot: boot_time() }
     }
 
     fn wait(&self, delay: Duration) -> BoxFuture<'static, ()> {
         Box::pin(realtime::wait(delay))
     }
+}
+
+/// `CLOCK_REALTIME`, for what is only shown: `Date` in a response.
+#[must_use]
+pub fn wall() -> UnixTime {
+    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    UnixTime::from_millis(wall.tv_sec.saturating_mul(1000).saturating_add(wall.tv_nsec / 1_000_000))
 }
 
 /// `CLOCK_MONOTONIC`, which stands still in sleep: only for protocols that state it (`MONOTONIC_USEC` of

@@ -20,7 +20,7 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 0 | [`child`] [`clock`] [`secret`] [`systemd`] [`reply`] [`tls`] [`watch`] |
+//! | 0 | [`child`] [`clock`] [`secret`] [`systemd`] [`message`] [`reply`] [`tls`] [`watch`] |
 //! | 1 | [`session`] |
 //! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] [`metrics`] |
 //! | 3 | [`refresher`] [`warn`] [`proxy`] [`server`] [`admin`] [`signin`] [`devpool`] |
@@ -39,6 +39,7 @@ pub mod current;
 pub mod devpool;
 pub mod guard;
 pub mod listen;
+pub mod message;
 pub mod metrics;
 pub mod proxy;
 pub mod refresher;

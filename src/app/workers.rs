@@ -7,13 +7,13 @@ use std::{io, rc::Rc, sync::Arc, thread};
 
 use futures_util::future::LocalBoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{runtime::LocalRuntime, sync::oneshot};
 
 use super::{App, Error, gate::GuardGate, vitals::Health};
 use crate::{
     admin::{self, Site},
     listen::{BoundListener, Connection},
+    message::ClientBody,
     proxy::{Proxy, pseudonym},
     server::{Drain, Room, Server},
 };
@@ -137,7 +137,7 @@ pub(super) fn pages(
     app: &App,
     site: Rc<Site>,
     drain: &Drain,
-) -> Server<GuardGate, impl Fn(Request<Incoming>, Rc<Connection>) -> Page + use<>> {
+) -> Server<GuardGate, impl Fn(Request<ClientBody>, Rc<Connection>) -> Page + use<>> {
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
     let figures = Arc::new(crate::metrics::Shard::default());
     Server {
@@ -147,7 +147,7 @@ pub(super) fn pages(
             app.metrics.shard(),
             Arc::clone(&app.refusals),
         )),
-        service: Rc::new(move |request: Request<Incoming>, _| {
+        service: Rc::new(move |request: Request<ClientBody>, _| {
             let site = Rc::clone(&site);
             let page: Page = Box::pin(async move { site.answer(request).await });
             page

@@ -34,14 +34,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Waits until there is something to read, or nothing to come. Holds no buffer while it waits.
+    /// Ready where there is something to read, or nothing to come. Holds no buffer while it waits.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 

@@ -106,7 +106,7 @@ fn received_by(hop: &[u8]) -> Option<&[u8]> {
     hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1)
 }
 
-/// hyper takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
+/// The server takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
 fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_some() {
         return Err(Refusal::new(Code::BadRequest, "Transfer-Encoding is there twice", "send it once, as chunked"));

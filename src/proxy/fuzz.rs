@@ -16,7 +16,7 @@ use http::{
 use super::{
     ClientValue, Cookies, Format, HttpVersion, Inject, Plan, Route, Settings, Upstream,
     check::Rare,
-    h1, hop,
+    hop,
     inject::{self, Hop, Mark},
     plan::Rule,
     respond, route,
@@ -25,6 +25,7 @@ use crate::{
     cognito::egress::Egress,
     guard::HostPattern,
     listen::{Connection, Local, Peer},
+    message,
     session::TokenKind,
 };
 
@@ -282,7 +283,7 @@ pub fn response_head(data: &[u8]) {
 
 /// A response is the same one wherever its bytes are cut, and its body holds none but those that were framed.
 pub fn response(data: &[u8]) {
-    h1::fuzz::response(data);
+    message::fuzz::response(data);
 }
 
 /// A path is joined without a change of a byte, and its way back leads to where it came from.

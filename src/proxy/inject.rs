@@ -87,7 +87,7 @@ pub(super) fn head(
     if let Some(left) = check::forwards_left(head) {
         head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
-    // hyper answers the client's `100-continue` itself, when the body is first asked for.
+    // The server answers the client's `100-continue`, when the body is first asked for.
     if rare.expect {
         head.headers.remove(EXPECT);
     }

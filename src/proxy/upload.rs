@@ -11,22 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Version};
+use http::HeaderName;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::{sync::Notify, time::Instant};
 
 use super::hop;
+use crate::message::{BoxError, ClientBody};
 
 /// A request body up to this long is kept, for the replay that a 401 or an upstream that goes away may bring.
 const KEPT: usize = 64 * 1024;
-
-/// The client has reset the stream that its request comes on.
-#[derive(Debug, thiserror::Error)]
-#[error("the client gave its request up")]
-struct GivenUp;
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
@@ -34,9 +27,7 @@ pub(super) struct RequestBody {
     /// What comes first: what was read of it before.
     again: VecDeque<Bytes>,
     /// What the client sends.
-    source: Option<Incoming>,
-    /// Whether `source` is a stream of HTTP/2.
-    is_h2: bool,
+    source: Option<ClientBody>,
     progress: Option<Rc<Progress>>,
 }
 
@@ -44,11 +35,9 @@ pub(super) struct RequestBody {
 #[derive(Debug)]
 pub(super) struct Progress {
     stage: Cell<Stage>,
-    /// Whether the client speaks HTTP/2.
-    is_h2: bool,
     kept: RefCell<Kept>,
     /// What the client has yet to send, once a connection has given the body up.
-    rest: RefCell<Option<Incoming>>,
+    rest: RefCell<Option<ClientBody>>,
     given_up: Notify,
     /// What carries our token, and so may not come in a trailer.
     injected: Option<HeaderName>,
@@ -82,28 +71,26 @@ enum Kept {
 
 impl RequestBody {
     /// The client's body, with its progress; kept in case it must be sent again. `injected` is the token's header.
-    pub(super) fn new(body: Incoming, version: Version, injected: Option<&HeaderName>) -> (Self, Option<Rc<Progress>>) {
+    pub(super) fn new(body: ClientBody, injected: Option<&HeaderName>) -> (Self, Option<Rc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
         let too_long = body.size_hint().lower() > KEPT as u64;
         let kept = if too_long { Kept::Unread } else { Kept::Growing(Vec::new(), 0) };
-        let is_h2 = version == Version::HTTP_2;
         let progress = Rc::new(Progress {
             stage: Cell::new(Stage::Client(Instant::now())),
-            is_h2,
             kept: RefCell::new(kept),
             rest: RefCell::default(),
             given_up: Notify::new(),
             injected: injected.cloned(),
         });
         let again = VecDeque::new();
-        (Self { again, source: Some(body), is_h2, progress: Some(Rc::clone(&progress)) }, Some(progress))
+        (Self { again, source: Some(body), progress: Some(Rc::clone(&progress)) }, Some(progress))
     }
 
     /// No body.
     pub(super) const fn empty() -> Self {
-        Self { again: VecDeque::new(), source: None, is_h2: false, progress: None }
+        Self { again: VecDeque::new(), source: None, progress: None }
     }
 
     /// Takes back the piece that was read last, and has not been sent.
@@ -114,7 +101,7 @@ impl RequestBody {
     }
 
     fn kept(chunks: &[Bytes]) -> Self {
-        Self { again: chunks.iter().cloned().collect(), source: None, is_h2: false, progress: None }
+        Self { again: chunks.iter().cloned().collect(), source: None, progress: None }
     }
 }
 
@@ -147,7 +134,6 @@ impl Progress {
         };
         self.stage.set(Stage::Client(Instant::now()));
         body.source = self.rest.take();
-        body.is_h2 = self.is_h2;
         body.progress = Some(Rc::clone(self));
         Some(body)
     }
@@ -189,11 +175,7 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let Some(body) = &mut this.source else { return Poll::Ready(None) };
-        let mut polled = match Pin::new(&mut *body).poll_frame(cx) {
-            // hyper takes a reset that names no error for an end. It is none: the client has given the request up.
-            Poll::Ready(None) if this.is_h2 && !body.is_end_stream() => Poll::Ready(Some(Err(GivenUp.into()))),
-            polled => polled.map_err(Into::into),
-        };
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
         let Some(progress) = &this.progress else { return polled };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
@@ -221,12 +203,12 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.again.is_empty() && self.source.as_ref().is_none_or(Incoming::is_end_stream)
+        self.again.is_empty() && self.source.as_ref().is_none_or(ClientBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let again: u64 = self.again.iter().map(|chunk| chunk.len() as u64).sum();
-        let rest = self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
+        let rest = self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), ClientBody::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(again + rest.lower());
         if let Some(upper) = rest.upper() {

@@ -3,7 +3,6 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use http::{Request, Response, StatusCode, Version, request::Parts};
-use hyper::body::Incoming;
 
 use super::{
     Body, ClientValue, Inject, Plan, Routing,
@@ -11,7 +10,6 @@ use super::{
     connect::Wanted,
     failure::Failure,
     forward::{self, Answer, Patience},
-    h1,
     inject::{self, Hop, Prepared},
     plan::Rule,
     pool::Pool,
@@ -21,6 +19,7 @@ use super::{
 use crate::{
     current::CurrentToken,
     listen::Connection,
+    message::{self, ClientBody},
     metrics::Shard,
     reply::{self, Code, Form, Refusal},
     session::snapshot::Snapshot,
@@ -98,7 +97,7 @@ impl Proxy {
     }
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
-    pub async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
+    pub async fn handle(self: Rc<Self>, request: Request<ClientBody>, connection: Rc<Connection>) -> Response<Body> {
         let mut form = Form::Problem;
         let (refusal, error_type) = match self.forward(request, &connection, &mut form).await {
             Ok(response) => return response,
@@ -122,12 +121,11 @@ impl Proxy {
     /// The whole story. `form` is told who asks, in case it ends early.
     async fn forward(
         &self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &Connection,
         form: &mut Form,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, body) = request.into_parts();
-        let version = head.version;
         *form = Form::of(&head.headers);
         let is_grpc = *form == Form::Grpc;
         let rare = Rare::among(&head.headers);
@@ -145,7 +143,7 @@ impl Proxy {
             None => None,
         };
         let injected = inject.map(|inject| &inject.header);
-        let (body, progress) = RequestBody::new(body, version, injected);
+        let (body, progress) = RequestBody::new(body, injected);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
@@ -157,8 +155,8 @@ impl Proxy {
             answer
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
-        // The next response's head is read into what this request's leaves.
-        h1::recycle(head.headers);
+        // The next head is read into what this request's leaves.
+        message::recycle(head.headers);
         respond(answer, lane, &hop, is_grpc, told.as_deref())
     }
 

@@ -155,11 +155,16 @@ impl Ticket {
         self.live.phase.get()
     }
 
-    /// Runs `future` until the end has come as far as `phase`.
-    pub(super) async fn before<F: Future>(&self, phase: Phase, future: F) -> Option<F::Output> {
+    /// Whether there is no end in sight.
+    pub(super) fn is_serving(&self) -> bool {
+        self.live.phase.get() == Phase::Serving
+    }
+
+    /// Runs `future` until time is up.
+    pub(super) async fn until_closing<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         std::future::poll_fn(|cx| {
-            if self.phase(cx) >= phase {
+            if self.phase(cx) == Phase::Closing {
                 return std::task::Poll::Ready(None);
             }
             future.as_mut().poll(cx).map(Some)

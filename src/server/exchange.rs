@@ -1,26 +1,16 @@
-//! One request and its response, between hyper and the service.
+//! One request and its response, whichever version of HTTP they came by.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::Future, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header::CONNECTION};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
+use http_body::Body;
 use tokio::time::Instant;
 
-use super::{
-    Denied, Gate, Server, Settings,
-    access::loggable,
-    pulse::{Flight, Pulse},
-};
+use super::{Denied, Gate, Server, Settings, access::loggable};
 use crate::{
-    listen::{Connection, Tunnel},
+    listen::Connection,
+    message::ClientBody,
     reply::{self, Code, Form, Refusal},
 };
 
@@ -33,7 +23,6 @@ pub(super) struct Exchanges<G: Gate, S> {
     pub(super) settings: Arc<Settings>,
     pub(super) connection: Rc<Connection>,
     pub(super) peer: G::Peer,
-    pub(super) pulse: Rc<Pulse>,
     /// Whether the connection is one too many.
     pub(super) is_standing: bool,
 }
@@ -41,33 +30,31 @@ pub(super) struct Exchanges<G: Gate, S> {
 impl<G, S, F, B> Exchanges<G, S>
 where
     G: Gate,
-    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + From<reply::Body> + 'static,
 {
-    /// Answers one request.
-    pub(super) async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Tracked<B>> {
-        let began = Instant::now();
-        let flight = Flight::begin(&self.pulse, !request.body().is_end_stream(), began);
+    /// Answers one request, which began to come at `began`. `length` is its head's, where that is known: its fields are
+    /// not longer.
+    pub(super) async fn answer(
+        &self,
+        request: Request<ClientBody>,
+        began: Instant,
+        length: Option<usize>,
+    ) -> Response<B> {
         let access =
             self.settings.access_log.then(|| (request.method().clone(), loggable(request.uri().path()).into_owned()));
-        let version = request.version();
-        let mut response = self.respond(request).await;
-        let is_open_ended = version < Version::HTTP_11 && response.body().size_hint().exact().is_none();
-        self.pulse.responds(is_open_ended);
-        if let Some(tunnel) = response.extensions_mut().remove::<Tunnel>() {
-            self.pulse.tunnel.replace(Some(tunnel));
-        }
+        let response = self.respond(request, length).await;
         let took = began.elapsed();
         self.server.figures.responded(response.status(), took);
         if let Some((method, path)) = access {
             tracing::info!(target: "cognito_proxy::access", %method, path, status = response.status().as_u16(), ?took, "request");
         }
-        response.map(|body| Tracked { body, _flight: flight })
+        response
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<B> {
-        if let Err(refusal) = self.fits(request.headers()) {
+    async fn respond(&self, request: Request<ClientBody>, length: Option<usize>) -> Response<B> {
+        if let Err(refusal) = self.fits(request.headers(), length) {
             return self.refuse(&refusal, Form::of(request.headers()));
         }
         let (head, body) = request.into_parts();
@@ -92,10 +79,13 @@ where
     }
 
     /// Room for the connection, and for the header.
-    fn fits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn fits(&self, headers: &HeaderMap, length: Option<usize>) -> Result<(), Refusal> {
         if self.is_standing {
             let detail = format!("{} connections are open already", self.settings.max_connections);
             return Err(Refusal::new(Code::Overloaded, detail, "limits.max_connections"));
+        }
+        if length.is_some_and(|length| length <= self.settings.max_header_bytes) {
+            return Ok(());
         }
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_OVERHEAD).sum();
         if bytes > self.settings.max_header_bytes {
@@ -112,32 +102,5 @@ where
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(B::from)
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A response's body, which ends the request's flight when it is dropped.
-    #[derive(Debug)]
-    pub(super) struct Tracked<B> {
-        #[pin]
-        body: B,
-        _flight: Flight,
-    }
-}
-
-impl<B: Body> Body for Tracked<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -4,22 +4,24 @@
 //! timers and their end; what a request is answered with is the service's.
 
 mod access;
+mod alarm;
 mod connection;
+mod date;
 mod drain;
 mod exchange;
-mod pulse;
-mod wire;
+mod h1;
+mod h2;
 
 use std::{cell::RefCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request};
-use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
 use crate::{
     listen::{Connection, Listener},
+    message::ClientBody,
     metrics::Shard,
     reply::{self, Refusal},
 };
@@ -113,9 +115,9 @@ pub struct Server<G, S> {
 impl<G, S, F, B> Server<G, S>
 where
     G: Gate,
-    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
-    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Serves until told to stop, then finishes what is in flight within `drain_timeout`. Returns how many
@@ -174,9 +176,9 @@ async fn accept<G, S, F, B>(
     tasks: &RefCell<JoinSet<()>>,
 ) where
     G: Gate,
-    S: Fn(Request<Incoming>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
-    B: http_body::Body<Data = Bytes> + From<reply::Body> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut pause = PAUSE.0;

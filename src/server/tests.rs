@@ -53,7 +53,7 @@ fn local<F: Future>(test: F) -> F::Output {
 }
 
 /// Answers with the request's body, or waits for ever at `/wait`.
-async fn echo(request: Request<Incoming>, _: Rc<Connection>) -> Response<reply::Body> {
+async fn echo(request: Request<ClientBody>, _: Rc<Connection>) -> Response<reply::Body> {
     if request.uri().path() == "/wait" {
         std::future::pending::<()>().await;
     }

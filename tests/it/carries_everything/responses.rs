@@ -199,7 +199,7 @@ async fn of_and_for_http_1_0() {
         row("nor one that would keep its connection", OLD_KEPT)
             .answered(CHUNKS)
             .arrives("GET /x", &via, "")
-            .returns("200 OK", &["connection: keep-alive"], "hi!")
+            .returns("200 OK", &[], "hi!")
             .old()
             .ends(),
         row("whose connection goes on where there is a length", OLD_KEPT)

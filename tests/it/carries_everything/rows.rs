@@ -36,7 +36,7 @@ enum Answer {
     Response(String),
     /// A refusal of ours.
     Refusal(u16, &'static str),
-    /// hyper's own, before our code runs.
+    /// A status alone, for what is no request.
     Bare(u16),
     /// A response that begins so, and is seen to be cut.
     Cut(&'static str),

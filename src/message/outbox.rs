@@ -1,4 +1,4 @@
-//! What is on its way to an upstream: a head or the line before a chunk, a piece of a body, and what follows it.
+//! What is on its way out: a head or the line before a chunk, a piece of a body, and what follows it.
 //!
 //! They leave in one write where the wire takes them. Nothing is copied here but what a head is written into.
 
@@ -11,8 +11,6 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
-
-use crate::proxy::connect::Wire;
 
 /// A buffer for heads that has grown larger than this is not kept.
 const KEPT: usize = 64 * 1024;
@@ -50,6 +48,14 @@ impl Outbox {
         &mut self.lead
     }
 
+    /// Where what stands before a piece of the body is written.
+    pub(super) fn lead(&mut self) -> &mut Vec<u8> {
+        if self.lead.capacity() == 0 {
+            self.lead = SCRATCH.take();
+        }
+        &mut self.lead
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lead.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
@@ -60,7 +66,11 @@ impl Outbox {
     }
 
     /// Writes once. What is written is forgotten.
-    pub(super) fn poll_write(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write(
+        &mut self,
+        wire: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let lead = &self.lead[self.sent..];
         let written = if self.piece.is_empty() && self.tail.is_empty() {
             ready!(Pin::new(wire).poll_write(cx, lead))?

@@ -1,99 +1,35 @@
-//! Heads of HTTP/1.1 as bytes: a request's is written, a response's is read (RFC 9112 §2 to §6).
-//!
-//! Pure. What is written can hold no line break that was not put there: the `http` crate's types have none. What is read
-//! is held to the rules that keep two readers of one stream of bytes from disagreeing on where a message ends.
+//! Heads of responses: an upstream's is read, a client's is written.
 
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-    request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
+    response::Parts,
 };
+use http_body::SizeHint;
 use httparse::{Header, ParserConfig};
 use hyper::ext::ReasonPhrase;
 
-use super::framing::{Body, Malformed, Outgoing};
+use super::{
+    framing::{Body, Malformed, Outgoing},
+    head::{MOST_FIELDS, decimal, digits, field, lists},
+};
 
 /// The longest head of a response; a server that says more before its body is no server worth waiting for.
-pub(super) const LONGEST: usize = 256 * 1024;
-
-/// The most fields in a head or among trailers.
-pub(super) const MOST_FIELDS: usize = 100;
+pub(crate) const LONGEST: usize = 256 * 1024;
 
 /// The head of a response, and what follows it.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: StatusCode,
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
     /// What was said beside the status, where it is not what is usually said.
-    pub(super) reason: Option<ReasonPhrase>,
-    pub(super) fields: HeaderMap,
-    pub(super) body: Body,
+    pub(crate) reason: Option<ReasonPhrase>,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Body,
     /// Whether the connection may carry another request after this one.
-    pub(super) keeps_alive: bool,
-}
-
-/// Writes the head of a request whose body is framed as `framing` says, whatever the client's own fields said of it.
-pub(super) fn write(head: &Parts, framing: &Outgoing, to: &mut Vec<u8>) {
-    to.extend_from_slice(head.method.as_str().as_bytes());
-    to.push(b' ');
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    to.extend_from_slice(target.as_bytes());
-    to.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut stated_length = false;
-    for (name, value) in &head.headers {
-        if *name == CONTENT_LENGTH {
-            stated_length = true;
-        } else if *name != TRANSFER_ENCODING {
-            field(to, name.as_str(), value.as_bytes());
-        }
-    }
-    match framing {
-        Outgoing::Nothing if stated_length => field(to, CONTENT_LENGTH.as_str(), b"0"),
-        Outgoing::Nothing => {}
-        Outgoing::Length(length) => field(to, CONTENT_LENGTH.as_str(), decimal(*length, &mut [0; 20])),
-        Outgoing::Chunked(_) => field(to, TRANSFER_ENCODING.as_str(), b"chunked"),
-    }
-    to.extend_from_slice(b"\r\n");
-}
-
-/// Writes one field line.
-pub(super) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
-    to.reserve(name.len() + value.len() + 4);
-    to.extend_from_slice(name.as_bytes());
-    to.extend_from_slice(b": ");
-    to.extend_from_slice(value);
-    to.extend_from_slice(b"\r\n");
-}
-
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        // Less than ten.
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
-    }
-}
-
-/// Where a head that `bytes` begin with ends: behind its first empty line. `searched` of them are known to hold no end.
-///
-/// A line may end in a bare line feed (RFC 9112 §2.2 lets a recipient take it for one); it is not passed on.
-pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
-    let mut at = searched.saturating_sub(2);
-    while let Some(found) = memchr::memchr(b'\n', bytes.get(at..)?) {
-        at += found + 1;
-        match bytes.get(at..) {
-            Some([b'\n', ..]) => return Some(at + 1),
-            Some([b'\r', b'\n', ..]) => return Some(at + 2),
-            _ => {}
-        }
-    }
-    None
+    pub(crate) keeps_alive: bool,
 }
 
 /// Reads the head that `bytes` are, to a request of `method`. `fields` is where its fields are put: an empty map, with
@@ -101,7 +37,7 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 ///
 /// # Errors
 /// Where it is no head, or says how long its body is in two ways or in none that is understood.
-pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Result<Head, Malformed> {
+pub(crate) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Result<Head, Malformed> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
@@ -144,23 +80,107 @@ pub(super) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Res
     Ok(Head { status, reason, fields, body, keeps_alive })
 }
 
+/// How a response goes to whoever asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written<'a> {
+    /// The method that was asked with.
+    pub(crate) method: &'a Method,
+    /// The version that the client speaks.
+    pub(crate) version: Version,
+    /// Whether the connection goes on after it.
+    pub(crate) keeps_alive: bool,
+    /// What time it is, as `Date` says it (RFC 9110 §5.6.7).
+    pub(crate) date: &'a [u8],
+}
+
+/// How the body of a response is framed, and whether its end is the connection's (RFC 9112 §6.3).
+pub(crate) fn framing(head: &Parts, length: &SizeHint, method: &Method, version: Version) -> (Outgoing, bool) {
+    if is_bodiless(head.status, method) {
+        return (Outgoing::Nothing, false);
+    }
+    match length.exact() {
+        Some(0) => (Outgoing::Nothing, false),
+        Some(length) => (Outgoing::Length(length), false),
+        None if version == Version::HTTP_11 => (Outgoing::chunked(&head.headers), false),
+        None => (Outgoing::ToEnd, true),
+    }
+}
+
+/// Writes the head of a response whose body is `length` long and framed as `framing` says.
+pub(crate) fn write(head: &Parts, framing: &Outgoing, length: &SizeHint, how: Written<'_>, to: &mut Vec<u8>) {
+    let is_old = how.version < Version::HTTP_11;
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if head.status == StatusCode::OK && !is_old && reason.is_none() {
+        to.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        to.extend_from_slice(if is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        to.extend_from_slice(head.status.as_str().as_bytes());
+        to.push(b' ');
+        let usual = || head.status.canonical_reason().unwrap_or_default().as_bytes();
+        to.extend_from_slice(reason.map_or_else(usual, ReasonPhrase::as_bytes));
+        to.extend_from_slice(b"\r\n");
+    }
+    let is_chunked = matches!(framing, Outgoing::Chunked(_));
+    let (mut has_date, mut stated) = (false, None);
+    for (name, value) in &head.headers {
+        match *name {
+            CONTENT_LENGTH => stated = Some(value),
+            TRANSFER_ENCODING => {}
+            // Where the connection ends, nothing else about it is left to say; a switch ends it too.
+            CONNECTION if !how.keeps_alive && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
+            TRAILER if !is_chunked => {}
+            _ => {
+                has_date |= *name == DATE;
+                field(to, name.as_str(), value.as_bytes());
+            }
+        }
+    }
+    match framing {
+        Outgoing::Length(length) => field(to, CONTENT_LENGTH.as_str(), decimal(*length, &mut [0; 20])),
+        Outgoing::Chunked(_) => field(to, TRANSFER_ENCODING.as_str(), b"chunked"),
+        Outgoing::ToEnd => {}
+        Outgoing::Nothing if *how.method == Method::HEAD => match (stated, length.exact()) {
+            (Some(stated), _) => field(to, CONTENT_LENGTH.as_str(), stated.as_bytes()),
+            (None, Some(length @ 1..)) => field(to, CONTENT_LENGTH.as_str(), decimal(length, &mut [0; 20])),
+            (None, _) => {}
+        },
+        Outgoing::Nothing if is_bodiless(head.status, how.method) => {}
+        Outgoing::Nothing => field(to, CONTENT_LENGTH.as_str(), b"0"),
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // What it switches to says how long it lasts.
+    } else if is_old && how.keeps_alive {
+        field(to, CONNECTION.as_str(), b"keep-alive");
+    } else if !is_old && !how.keeps_alive {
+        field(to, CONNECTION.as_str(), b"close");
+    }
+    if !has_date {
+        field(to, DATE.as_str(), how.date);
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
 /// How the body is framed (RFC 9112 §6.3).
 fn body(is_chunked: bool, length: Option<u64>, status: StatusCode, method: &Method) -> Result<Body, Malformed> {
     // What states its length twice, in two ways, is how one response is made to be taken for two.
     if is_chunked && length.is_some() {
         return Err(Malformed::TwoFramings);
     }
-    let is_bodiless = status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-        || *method == Method::HEAD;
     Ok(match length {
-        _ if is_bodiless => Body::Nothing,
+        _ if is_bodiless(status, method) => Body::Nothing,
         Some(0) => Body::Nothing,
         Some(length) => Body::Length(length),
         None if is_chunked => Body::Chunked,
         None => Body::ToEnd,
     })
+}
+
+/// Whether there is no body, whatever the head says of one.
+fn is_bodiless(status: StatusCode, method: &Method) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || *method == Method::HEAD
 }
 
 /// Whether `Transfer-Encoding` is there, and is `chunked` alone: a coding that is not undone cannot be passed on, and
@@ -191,57 +211,14 @@ fn length(fields: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
     Ok(Some(length))
 }
 
-/// Digits alone: no sign, no blank, nothing that does not fit.
-fn digits(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
-}
-
-/// Whether a list has a member of this name.
-fn lists(value: &HeaderValue, name: &[u8]) -> bool {
-    value.as_bytes().split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(name))
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::head::end, *};
 
     fn parsed(text: &'static str) -> Result<Head, Malformed> {
         read(&Bytes::from_static(text.as_bytes()), &Method::GET, HeaderMap::new())
-    }
-
-    #[test]
-    fn a_request_is_framed_by_what_is_sent_and_not_by_what_was_said() {
-        let request = Request::post("/a?b")
-            .header("host", "x")
-            .header("content-length", "7")
-            .header("transfer-encoding", "gzip")
-            .header("x-a", "1")
-            .header("x-a", "2");
-        let (head, ()) = request.body(()).expect("a request").into_parts();
-        for (framing, end) in [
-            (Outgoing::Nothing, "content-length: 0\r\n\r\n"),
-            (Outgoing::Length(18_446_744_073_709_551_615), "content-length: 18446744073709551615\r\n\r\n"),
-            (Outgoing::Length(10), "content-length: 10\r\n\r\n"),
-            (Outgoing::chunked(&head.headers), "transfer-encoding: chunked\r\n\r\n"),
-        ] {
-            let mut written = Vec::new();
-            write(&head, &framing, &mut written);
-            let expected = format!("POST /a?b HTTP/1.1\r\nhost: x\r\nx-a: 1\r\nx-a: 2\r\n{end}");
-            assert_eq!(String::from_utf8_lossy(&written), expected, "{framing:?}");
-        }
-        let (head, ()) = Request::get("/").body(()).expect("a request").into_parts();
-        let mut written = Vec::new();
-        write(&head, &Outgoing::Nothing, &mut written);
-        assert_eq!(written, b"GET / HTTP/1.1\r\n\r\n");
     }
 
     #[test]
@@ -330,18 +307,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_end_is_found_wherever_the_search_went_on() {
-        let text = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\n\r\n";
-        for searched in 0..25 {
-            assert_eq!(end(text, searched), Some(25), "{searched}");
-        }
-        assert_eq!(end(b"HTTP/1.1 200 OK\nA: b\n\nx", 0), Some(22));
-        for short in 0..25 {
-            assert_eq!(end(&text[..short], 0), None, "{short}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -349,11 +314,6 @@ mod tests {
                 prop_assert!(end <= bytes.len());
                 drop(read(&Bytes::copy_from_slice(&bytes[..end]), &Method::GET, HeaderMap::new()));
             }
-        }
-
-        #[test]
-        fn lengths_are_written_as_they_are_read(length: u64) {
-            prop_assert_eq!(digits(decimal(length, &mut [0; 20])), Some(length));
         }
     }
 }

@@ -22,7 +22,7 @@ const MOST_TRAILERS: usize = 16 * 1024;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum Malformed {
+pub(crate) enum Malformed {
     /// No head, or one that is not understood.
     #[error("its head is malformed: {0}")]
     Head(httparse::Error),
@@ -46,9 +46,9 @@ pub(in crate::proxy) enum Malformed {
     Trailers,
 }
 
-/// How a response's body is framed.
+/// How a body is framed that comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Nothing,
     Length(u64),
     Chunked,
@@ -58,7 +58,7 @@ pub(super) enum Body {
 
 /// What is next in a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Data(Bytes),
     Trailers(HeaderMap),
     /// Nothing, before more has come.
@@ -67,9 +67,9 @@ pub(super) enum Next {
     End,
 }
 
-/// Takes a response's body out of the bytes that follow the head.
+/// Takes a body out of the bytes that follow the head.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     state: State,
     /// Bytes of chunk extensions so far.
     extensions: usize,
@@ -92,7 +92,7 @@ enum State {
 }
 
 impl Decoder {
-    pub(super) const fn new(body: Body) -> Self {
+    pub(crate) const fn new(body: Body) -> Self {
         let state = match body {
             Body::Nothing | Body::Length(0) => State::End,
             Body::Length(length) => State::Length(length),
@@ -103,12 +103,12 @@ impl Decoder {
     }
 
     /// Whether all of the body has been taken.
-    pub(super) const fn is_at_end(&self) -> bool {
+    pub(crate) const fn is_at_end(&self) -> bool {
         matches!(self.state, State::End)
     }
 
     /// What is still to come, where that is known.
-    pub(super) const fn remaining(&self) -> Option<u64> {
+    pub(crate) const fn remaining(&self) -> Option<u64> {
         match self.state {
             State::Length(length) => Some(length),
             State::End => Some(0),
@@ -120,7 +120,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Where the bytes are no body, again and again.
-    pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Next, Malformed> {
+    pub(crate) fn next(&mut self, bytes: &mut BytesMut) -> Result<Next, Malformed> {
         loop {
             match self.state {
                 State::End => return Ok(Next::End),
@@ -152,7 +152,7 @@ impl Decoder {
     ///
     /// # Returns
     /// Whether that is where the body ends too.
-    pub(super) fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         if self.state == State::ToEnd {
             self.state = State::End;
         }
@@ -268,20 +268,22 @@ fn read_trailers(bytes: &[u8]) -> Result<Option<(usize, Option<HeaderMap>)>, Mal
     Ok(Some((length, Some(trailers))))
 }
 
-/// How a request's body is framed.
+/// How a body is framed that goes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outgoing {
+pub(crate) enum Outgoing {
     /// There is none.
     Nothing,
     /// So much of it is still to be sent.
     Length(u64),
     /// In chunks, and at the end those trailers that were announced.
     Chunked(Vec<HeaderName>),
+    /// Until the connection ends.
+    ToEnd,
 }
 
 impl Outgoing {
     /// In chunks, under a head with these fields.
-    pub(super) fn chunked(fields: &HeaderMap) -> Self {
+    pub(crate) fn chunked(fields: &HeaderMap) -> Self {
         let announced = fields.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
         let names = announced.flat_map(|value| value.split(',')).map(str::trim);
         Self::Chunked(names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect())
@@ -289,13 +291,14 @@ impl Outgoing {
 
     /// What to send before a piece of `length` bytes, and what behind it. `None` where the piece would make the body
     /// longer than was announced, and what follows another request (RFC 9112 §11.2).
-    pub(super) fn around(&mut self, length: usize, before: &mut Vec<u8>) -> Option<&'static [u8]> {
+    pub(crate) fn around(&mut self, length: usize, before: &mut Vec<u8>) -> Option<&'static [u8]> {
         match self {
             Self::Nothing => None,
             Self::Length(left) => {
                 *left = left.checked_sub(length as u64)?;
                 Some(b"")
             }
+            Self::ToEnd => Some(b""),
             Self::Chunked(_) => {
                 let mut digits = [0; 16];
                 before.extend_from_slice(hexadecimal_of(length, &mut digits));
@@ -307,9 +310,9 @@ impl Outgoing {
 
     /// What to send behind the last piece, behind which `tail` would be sent were it not the last. `None` where the body
     /// is shorter than was announced.
-    pub(super) const fn last(&self, tail: &'static [u8]) -> Option<&'static [u8]> {
+    pub(crate) const fn last(&self, tail: &'static [u8]) -> Option<&'static [u8]> {
         match self {
-            Self::Nothing | Self::Length(0) => Some(tail),
+            Self::Nothing | Self::Length(0) | Self::ToEnd => Some(tail),
             Self::Length(_) => None,
             Self::Chunked(_) if tail.is_empty() => Some(b"0\r\n\r\n"),
             Self::Chunked(_) => Some(b"\r\n0\r\n\r\n"),
@@ -317,9 +320,9 @@ impl Outgoing {
     }
 
     /// Writes what ends the body. `None` where it is shorter than was announced.
-    pub(super) fn end(&self, trailers: Option<&HeaderMap>, to: &mut Vec<u8>) -> Option<()> {
+    pub(crate) fn end(&self, trailers: Option<&HeaderMap>, to: &mut Vec<u8>) -> Option<()> {
         match self {
-            Self::Nothing | Self::Length(0) => {}
+            Self::Nothing | Self::Length(0) | Self::ToEnd => {}
             Self::Length(_) => return None,
             Self::Chunked(announced) => {
                 to.extend_from_slice(b"0\r\n");

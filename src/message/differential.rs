@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     framing::{Decoder, Malformed, Next},
-    head,
+    head, response,
 };
 
 /// A response, read to its end.
@@ -30,7 +30,7 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
     let mut bytes = BytesMut::from(bytes);
     let read = loop {
         let Some(end) = head::end(&bytes, 0) else { return Ok(None) };
-        let read = head::read(&bytes.split_to(end).freeze(), method, HeaderMap::new())?;
+        let read = response::read(&bytes.split_to(end).freeze(), method, HeaderMap::new())?;
         if !read.status.is_informational() || read.status == StatusCode::SWITCHING_PROTOCOLS {
             break read;
         }

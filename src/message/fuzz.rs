@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 
 use super::{
     framing::{Body, Decoder, Malformed, Next},
-    head,
+    head, response,
 };
 
 /// What was made of some bytes.
@@ -27,7 +27,7 @@ struct Read {
 ///
 /// # Panics
 /// Where that does not hold.
-pub(in crate::proxy) fn response(data: &[u8]) {
+pub fn response(data: &[u8]) {
     let [flags, cut, bytes @ ..] = data else { return };
     let method = if flags & 1 == 0 { Method::GET } else { Method::HEAD };
     let whole = read(std::iter::once(bytes), &method);
@@ -63,7 +63,7 @@ fn read<'p>(mut pieces: impl Iterator<Item = &'p [u8]>, method: &Method) -> Read
         };
         searched = 0;
         length += end;
-        match head::read(&bytes.split_to(end).freeze(), method, HeaderMap::new()) {
+        match response::read(&bytes.split_to(end).freeze(), method, HeaderMap::new()) {
             Ok(head) if head.status.is_informational() && head.status != 101 => {}
             Ok(head) => break head,
             Err(why) => {

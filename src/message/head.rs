@@ -1,0 +1,116 @@
+//! What heads of requests and of responses have in common (RFC 9112 §2 and §5).
+
+use std::cell::RefCell;
+
+use http::{HeaderMap, HeaderValue};
+
+/// The most fields in a head or among trailers.
+pub(crate) const MOST_FIELDS: usize = 100;
+
+/// A map of fields with room for more than this is not kept, and no more maps than this.
+const KEPT_FIELDS: usize = 128;
+const KEPT_MAPS: usize = 64;
+
+thread_local! {
+    /// The maps of heads that are over, for the next ones.
+    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty map, with room where one has been kept.
+pub(crate) fn empty_fields() -> HeaderMap {
+    MAPS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps the map of a head that is over, for the next one.
+pub(crate) fn recycle(mut fields: HeaderMap) {
+    // A map without room has nothing to give.
+    if (1..=KEPT_FIELDS).contains(&fields.capacity()) {
+        fields.clear();
+        MAPS.with_borrow_mut(|maps| {
+            if maps.len() < KEPT_MAPS {
+                maps.push(fields);
+            }
+        });
+    }
+}
+
+/// Writes one field line.
+pub(crate) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
+    to.reserve(name.len() + value.len() + 4);
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value);
+    to.extend_from_slice(b"\r\n");
+}
+
+/// A number as text.
+pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        // Less than ten.
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// Where a head that `bytes` begin with ends: behind its first empty line. `searched` of them are known to hold no end.
+///
+/// A line may end in a bare line feed (RFC 9112 §2.2 lets a recipient take it for one); it is not passed on.
+pub(crate) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
+    let mut at = searched.saturating_sub(2);
+    while let Some(found) = memchr::memchr(b'\n', bytes.get(at..)?) {
+        at += found + 1;
+        match bytes.get(at..) {
+            Some([b'\n', ..]) => return Some(at + 1),
+            Some([b'\r', b'\n', ..]) => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Digits alone: no sign, no blank, nothing that does not fit.
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Whether a list has a member of this name.
+pub(crate) fn lists(value: &HeaderValue, name: &[u8]) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_end_is_found_wherever_the_search_went_on() {
+        let text = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\n\r\n";
+        for searched in 0..25 {
+            assert_eq!(end(text, searched), Some(25), "{searched}");
+        }
+        assert_eq!(end(b"HTTP/1.1 200 OK\nA: b\n\nx", 0), Some(22));
+        for short in 0..25 {
+            assert_eq!(end(&text[..short], 0), None, "{short}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lengths_are_written_as_they_are_read(length: u64) {
+            prop_assert_eq!(digits(decimal(length, &mut [0; 20])), Some(length));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What has come on a connection and has not been taken.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::head;
+
+/// How much is read at once, at first and at most. It doubles with every read that finds as much.
+const READ: (usize, usize) = (8 * 1024, 256 * 1024);
+
+/// So many empty buffers are kept for connections that have something to read again.
+const KEPT: usize = 64;
+
+thread_local! {
+    /// Buffers of connections that are idle: whoever waits holds none.
+    static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A head goes on for longer than is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LongHead;
+
+/// What has come on a connection and has not been taken.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    bytes: BytesMut,
+    /// How much of `bytes` is known to hold no end of a head.
+    searched: usize,
+    next_read: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { bytes: BytesMut::new(), searched: 0, next_read: READ.0 }
+    }
+
+    /// What has come.
+    pub(crate) fn bytes(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The head that the bytes begin with, once it has come whole.
+    ///
+    /// # Errors
+    /// Where more than `longest` bytes hold no end of one.
+    pub(crate) fn head(&mut self, longest: usize) -> Result<Option<Bytes>, LongHead> {
+        if let Some(end) = head::end(&self.bytes, self.searched) {
+            self.searched = 0;
+            return Ok(Some(self.bytes.split_to(end).freeze()));
+        }
+        self.searched = self.bytes.len();
+        if self.searched > longest { Err(LongHead) } else { Ok(None) }
+    }
+
+    /// Reads once, more each time that there is more. 0 is the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.bytes.capacity() == 0
+            && let Some(kept) = BUFFERS.with_borrow_mut(Vec::pop)
+        {
+            self.bytes = kept;
+        }
+        self.bytes.reserve(self.next_read);
+        let room = self.bytes.capacity() - self.bytes.len();
+        let length = ready!(pin!(from.read_buf(&mut self.bytes)).poll(cx))?;
+        if length >= room.min(self.next_read) {
+            self.next_read = (self.next_read * 2).min(READ.1);
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    /// Gives the buffer up where nothing is in it, for whoever reads next.
+    pub(crate) fn rest(&mut self) {
+        if !self.bytes.is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        // One that has grown is not kept.
+        if self.next_read == READ.0 && bytes.capacity() > 0 {
+            BUFFERS.with_borrow_mut(|buffers| {
+                if buffers.len() < KEPT {
+                    buffers.push(bytes);
+                }
+            });
+        }
+        self.next_read = READ.0;
+    }
+
+    /// What has come, for whoever goes on reading.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
+    }
+}

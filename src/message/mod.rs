@@ -1,0 +1,32 @@
+//! Messages of HTTP/1.1 as bytes, and a request's body whatever it came by.
+//!
+//! Owns the syntax of RFC 9112 for both halves of a proxy: [`request`] and [`response`] read and write heads, [`framing`]
+//! says where a body ends. Those are functions of bytes. [`Inbox`] and [`Transmission`] move the bytes, in the task of
+//! whoever polls them; they know nothing of why.
+//!
+//! What is written can hold no line break that was not put there: the `http` crate's types have none. What is read is
+//! held to the rules that keep two readers of one stream of bytes from disagreeing on where a message ends.
+
+mod client_body;
+pub(crate) mod framing;
+mod head;
+mod inbox;
+mod outbox;
+pub(crate) mod request;
+pub(crate) mod response;
+mod transmission;
+
+#[cfg(test)]
+mod differential;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
+pub use self::client_body::{ClientBody, GivenUp};
+pub(crate) use self::{
+    head::{empty_fields, recycle},
+    inbox::{Inbox, LongHead},
+    transmission::{SendFault, Transmission},
+};
+
+/// Any error.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

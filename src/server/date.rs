@@ -1,0 +1,39 @@
+//! What time it is, as a response says it.
+
+use std::cell::RefCell;
+
+use crate::clock;
+
+thread_local! {
+    /// The last second that was written out.
+    static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
+
+/// Runs `write` with the time as `Date` has it (RFC 9110 §5.6.7).
+pub(super) fn with<T>(write: impl FnOnce(&[u8]) -> T) -> T {
+    let now = clock::wall().as_secs();
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            *second = now;
+            *text = written(now);
+        }
+        write(text.as_bytes())
+    })
+}
+
+fn written(second: i64) -> String {
+    let timestamp = jiff::Timestamp::from_second(second).unwrap_or_default();
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&timestamp).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_an_imf_fixdate() {
+        assert_eq!(written(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        with(|date| assert_eq!(date.len(), 29));
+    }
+}

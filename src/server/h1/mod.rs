@@ -1,0 +1,274 @@
+//! Serving a connection of HTTP/1, one request after another, in its own task.
+//!
+//! Nothing stands between the socket and the service but this: a head is read where it lies, the service's future is
+//! polled in place, the response's head is written once. A connection that waits for its next request holds its socket
+//! and its timer, and nothing else.
+
+mod wire;
+
+use std::{
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version, header::CONNECTION, response::Parts};
+use http_body::{Body, SizeHint};
+use tokio::time::Instant;
+
+use self::wire::Begun;
+pub(super) use self::wire::{Bare, Wire, poll_first};
+use super::{
+    Gate,
+    alarm::Alarm,
+    date,
+    drain::{Phase, Ticket},
+    exchange::Exchanges,
+};
+use crate::{
+    listen::{Connection, Tunnel},
+    message::{
+        SendFault, Transmission, empty_fields, recycle,
+        request::{self, Head},
+        response::{self, Written},
+    },
+    reply,
+};
+
+/// A client that leaves while its body is not being read, since its request waits for a token, closes a connection that
+/// nobody reads from. It is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What no more bytes can make a head of is looked for in this much of one.
+const LOOKED_AT: usize = 4 * 1024;
+
+/// So much of a body that nobody asked for is read, so that the connection can go on.
+const MOST_DRAINED: usize = 256 * 1024;
+
+/// What became of the connection.
+pub(super) enum After {
+    /// All that came has been answered, and nothing is under way.
+    Idle,
+    /// It stopped being HTTP.
+    Upgraded(Tunnel),
+    /// The last response is out, and the client may still be sending.
+    Lingering,
+    /// It is over.
+    Ended,
+}
+
+/// A connection that is being asked something.
+pub(super) struct Serving<'c, G: Gate, S> {
+    pub(super) wire: &'c Rc<Wire>,
+    pub(super) exchanges: &'c Exchanges<G, S>,
+    pub(super) ticket: &'c Ticket,
+    pub(super) alarm: &'c mut Alarm,
+    /// When the client is looked at next, where it would not be noticed that it leaves.
+    pub(super) look_at: Option<Instant>,
+}
+
+/// What a response needs to know of its request.
+struct Asked {
+    method: Method,
+    version: Version,
+    keeps_alive: bool,
+}
+
+/// Where a head should be.
+enum Next {
+    Head(Bytes),
+    Refused(StatusCode),
+    Gone,
+}
+
+impl<G, S, F, B> Serving<'_, G, S>
+where
+    G: Gate,
+    S: Fn(Request<crate::message::ClientBody>, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
+{
+    /// Answers what the client asks, until it asks nothing.
+    pub(super) async fn serve(mut self) -> After {
+        loop {
+            let began = Instant::now();
+            let head = match self.head(began).await {
+                Next::Head(bytes) => request::read(&bytes, empty_fields()).map(|head| (head, bytes.len())),
+                Next::Refused(status) => Err(status),
+                Next::Gone => return After::Ended,
+            };
+            let after = match head {
+                Ok((head, length)) => self.exchange(head, length, began).await,
+                Err(status) => Some(self.refuse(status).await),
+            };
+            if let Some(after) = after {
+                return after;
+            }
+            if self.wire.inbox().is_empty() {
+                self.wire.inbox().rest();
+                return After::Idle;
+            }
+        }
+    }
+
+    /// The next head, within the time that a head may take.
+    async fn head(&mut self, began: Instant) -> Next {
+        let (wire, ticket) = (self.wire, self.ticket);
+        let due = began + self.exchanges.settings.header_timeout;
+        let next = self.alarm.before(due, |cx| {
+            if ticket.phase(cx) == Phase::Closing {
+                return Poll::Ready(Next::Gone);
+            }
+            loop {
+                match wire.begun() {
+                    Begun::Head(bytes) => return Poll::Ready(Next::Head(bytes)),
+                    Begun::Long => return Poll::Ready(Next::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+                    Begun::Incomplete => {
+                        let mut inbox = wire.inbox();
+                        let refusal = (inbox.len() <= LOOKED_AT).then(|| request::is_hopeless(inbox.bytes()));
+                        if let Some(status) = refusal.flatten() {
+                            return Poll::Ready(Next::Refused(status));
+                        }
+                    }
+                }
+                match wire.poll_read(cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => return Poll::Ready(Next::Gone),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        next.await.unwrap_or(Next::Gone)
+    }
+
+    /// Answers one request. `None` where the connection goes on.
+    async fn exchange(&mut self, head: Head, length: usize, began: Instant) -> Option<After> {
+        let asked = Asked { method: head.method.clone(), version: head.version, keeps_alive: head.keeps_alive };
+        let body = self.wire.begin(head.body, head.expects_continue);
+        self.look_at = self.wire.is_held_back().then(|| began + LOOK_EVERY);
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method;
+        *request.uri_mut() = head.target;
+        *request.version_mut() = head.version;
+        *request.headers_mut() = head.fields;
+        let response = {
+            let exchanges = self.exchanges;
+            let mut answering = pin!(exchanges.answer(request, began, Some(length)));
+            std::future::poll_fn(|cx| {
+                if self.ticket.phase(cx) == Phase::Closing {
+                    return Poll::Ready(None);
+                }
+                if let Poll::Ready(response) = answering.as_mut().poll(cx) {
+                    return Poll::Ready((!self.wire.is_gone()).then_some(response));
+                }
+                // The response waits for it, should it not be out by then.
+                let _: Poll<()> = self.wire.poll_continue(cx);
+                if self.has_left(cx) { Poll::Ready(None) } else { Poll::Pending }
+            })
+            .await
+        };
+        match response {
+            Some(response) => self.respond(response, &asked).await,
+            None => Some(After::Ended),
+        }
+    }
+
+    /// Sends a response. `None` where the connection goes on.
+    async fn respond(&mut self, response: Response<B>, asked: &Asked) -> Option<After> {
+        let (mut head, body) = response.into_parts();
+        let tunnel = head.extensions.remove::<Tunnel>();
+        let length = body.size_hint();
+        let (framing, is_open_ended) = response::framing(&head, &length, &asked.method, asked.version);
+        let keeps_alive = asked.keeps_alive
+            && !is_open_ended
+            && !self.wire.is_waiting()
+            && !closes(&head)
+            && self.ticket.is_serving();
+        let mut sending = Transmission::new();
+        date::with(|date| {
+            let how = Written { method: &asked.method, version: asked.version, keeps_alive, date };
+            let to = sending.begin(body, framing.clone());
+            response::write(&head, &framing, &length, how, to);
+        });
+        recycle(head.headers);
+        let sent = self.send(&mut sending).await;
+        drop(sending);
+        if sent.is_none_or(|sent| sent.is_err()) {
+            // An end would pass for the end of the response (RFC 9112 §8).
+            if is_open_ended {
+                self.wire.reset_when_dropped();
+            }
+            return Some(After::Ended);
+        }
+        if let Some(tunnel) = tunnel {
+            return Some(After::Upgraded(tunnel));
+        }
+        let is_read = std::future::poll_fn(|cx| Poll::Ready(self.wire.finish(MOST_DRAINED, cx))).await;
+        if keeps_alive && is_read {
+            return None;
+        }
+        Some(if is_read && self.wire.inbox().is_empty() { After::Ended } else { After::Lingering })
+    }
+
+    /// Sends what is begun. `None` where the client has left, or time is up.
+    async fn send(&mut self, sending: &mut Transmission<B>) -> Option<Result<(), SendFault>> {
+        std::future::poll_fn(|cx| {
+            if self.ticket.phase(cx) == Phase::Closing {
+                return Poll::Ready(None);
+            }
+            if self.wire.poll_continue(cx).is_ready()
+                && let Poll::Ready(sent) = sending.poll(&mut Bare(self.wire), cx)
+            {
+                return Poll::Ready(Some(sent));
+            }
+            if self.has_left(cx) { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Answers what is no request with a status alone.
+    async fn refuse(&mut self, status: StatusCode) -> After {
+        let (head, ()) = {
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            response.into_parts()
+        };
+        let (method, length) = (Method::GET, SizeHint::with_exact(0));
+        let mut sending = Transmission::new();
+        date::with(|date| {
+            let how = Written { method: &method, version: Version::HTTP_11, keeps_alive: false, date };
+            let (framing, _) = response::framing(&head, &length, how.method, how.version);
+            let to = sending.begin(B::from(reply::Body::empty()), framing.clone());
+            response::write(&head, &framing, &length, how, to);
+        });
+        drop(self.wire.begin(crate::message::framing::Body::Nothing, false));
+        match self.send(&mut sending).await {
+            Some(Ok(())) => After::Lingering,
+            Some(Err(_)) | None => After::Ended,
+        }
+    }
+
+    /// Whether the client has left, as far as that can be known now; the task is woken when it may be.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.wire.poll_gone(cx) {
+            return true;
+        }
+        while let Some(due) = self.look_at.filter(|_| self.wire.is_held_back())
+            && self.alarm.has_passed(due, cx)
+        {
+            if self.wire.is_read_closed() {
+                return true;
+            }
+            self.look_at = Some(Instant::now() + LOOK_EVERY);
+        }
+        false
+    }
+}
+
+/// Whether a response says that it is the last.
+fn closes(head: &Parts) -> bool {
+    head.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
