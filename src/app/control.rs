@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use super::{
-    App, Reload, descriptors,
+    App, Reload,
+    descriptors::Budget,
     follow::Followed,
     gate, issuer,
     launch::{Begun, SignIn},
@@ -55,6 +56,7 @@ pub(super) struct Controls {
     proxy_guard: Arc<ArcSwap<Guard>>,
     admin_guard: Arc<ArcSwap<Guard>>,
     limits: Arc<ArcSwap<server::Settings>>,
+    budget: Budget,
     warn: watch::Sender<warn::Settings>,
     own: gate::Names,
     reload: Reload,
@@ -96,6 +98,7 @@ impl Controls {
             proxy_guard: Arc::clone(&app.proxy_guard),
             admin_guard: Arc::clone(&app.admin_guard),
             limits: Arc::clone(&app.limits),
+            budget: app.budget.clone(),
             warn: watch::Sender::new(app.config.warn.clone()),
             own: gate::Names::of(&app.bound),
             reload,
@@ -157,8 +160,9 @@ impl Controls {
     async fn apply(&self, old: &Config) -> Result<(Config, Reloaded), Fault> {
         let wrong = |error: &dyn fmt::Display| Fault::Configuration(error.to_string());
         let new = (self.reload)().map_err(Fault::Configuration)?;
+        let upstreams = self.budget.upstreams(&new.proxy);
         let plan =
-            Plan::new(&new.proxy, new.server.body_idle_timeout, &Egress::from_env()).map_err(|error| wrong(&error))?;
+            Plan::new(&upstreams, new.server.body_idle_timeout, &Egress::from_env()).map_err(|error| wrong(&error))?;
         let guards = self.own.guards(&new).map_err(|error| wrong(&error))?;
         let issuer = Arc::new(issuer(&new, Transport::of_system(), &self.clock));
         let needs_restart = old.restart_needed(&new).into_iter().map(str::to_owned).collect();
@@ -169,7 +173,7 @@ impl Controls {
         self.routing.replace(plan);
         self.proxy_guard.store(Arc::new(guards.proxy));
         self.admin_guard.store(Arc::new(guards.admin));
-        self.limits.store(Arc::new(descriptors::within_limit(&new.server)));
+        self.limits.store(Arc::new(self.budget.limits(&new.server)));
         self.admin.reconfigure(readiness(&new));
         Ok((new, Reloaded { needs_restart }))
     }

@@ -2,7 +2,7 @@
 //!
 //! [`App::build`] takes whatever may be refused (certificates, the store, addresses, the locks of this profile), so
 //! that [`App::run`] serves or has never begun. One control thread runs the refresher, the warnings, the admin listener
-//! and the control socket; each worker is a thread of its own (see `workers`).
+//! and the control socket; each worker is a thread of its own where there are descriptors for it (see `workers`).
 
 mod control;
 mod descriptors;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     control::{Controls, SignIns},
+    descriptors::Budget,
     gate::Names,
     launch::Launcher,
     vitals::Health,
@@ -133,6 +134,8 @@ pub struct App {
     /// What a person should know at every start.
     notices: Vec<String>,
     running: RunningLock,
+    /// Who may have how many descriptors.
+    budget: Budget,
 }
 
 /// What others see of a proxy that runs: its addresses with their locks, and the lock of its profile.
@@ -153,13 +156,16 @@ impl App {
         if let Err(error @ (LoadError::Untrusted(_) | LoadError::Denied { .. })) = store.load(clock.now()) {
             return Err(error.into());
         }
-        let plan = Plan::new(&config.proxy, config.server.body_idle_timeout, &Egress::from_env())?;
         let transport = Transport::of_system();
         let issuer = Arc::new(issuer(&config, transport.clone(), &clock));
         let (seed, unusable) = seed::passed(&config.cognito);
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
         let bound = listen::bind(&config.listen, owner, passed)?;
+        // From here on whoever connects waits in the queue of a listener.
+        let budget = Budget::new(&config, &bound);
+        let upstreams = budget.upstreams(&config.proxy);
+        let plan = Plan::new(&upstreams, config.server.body_idle_timeout, &Egress::from_env())?;
         let login = login_command(&config.profile);
         let now = clock.now();
         let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now).map_err(|error| error.to_string());
@@ -173,7 +179,7 @@ impl App {
             proxy_guard: Arc::new(ArcSwap::from_pointee(guards.proxy)),
             admin_guard: Arc::new(ArcSwap::from_pointee(guards.admin)),
             refusals: Arc::default(),
-            limits: Arc::new(ArcSwap::from_pointee(descriptors::within_limit(&config.server))),
+            limits: Arc::new(ArcSwap::from_pointee(budget.limits(&config.server))),
             metrics: Arc::new(Metrics::default()),
             issuer,
             transport,
@@ -189,6 +195,7 @@ impl App {
             clock,
             config,
             running,
+            budget,
         })
     }
 
@@ -424,7 +431,12 @@ fn serve_admin(app: &mut App, site: Site, drain: &server::Drain) -> Result<tokio
     for endpoint in &mut app.bound.admin {
         let bound = endpoint.listeners(1).map_err(|source| Error::System { what: "a listener", source })?;
         for listener in bound {
-            listeners.push(listener.start().map_err(|source| Error::System { what: "a listener", source })?);
+            listeners.push(
+                listener
+                    .within(&app.budget.pages)
+                    .start()
+                    .map_err(|source| Error::System { what: "a listener", source })?,
+            );
         }
     }
     let server = workers::pages(app, Rc::new(site), drain);

@@ -1,4 +1,5 @@
-//! The threads that serve: each with a runtime, sockets, figures and an upstream pool of its own.
+//! The threads that serve: each with a runtime, sockets, figures and an upstream pool of its own. Where there are no
+//! descriptors for a second runtime, the thread that this is called in serves as well.
 //!
 //! A request never crosses threads. What workers share is the plan, the guard, the limits (each read with one load) and
 //! the cell of the token.
@@ -7,7 +8,7 @@ use std::{io, rc::Rc, sync::Arc, thread};
 
 use futures_util::future::LocalBoxFuture;
 use http::{Request, Response};
-use tokio::{runtime::LocalRuntime, sync::oneshot};
+use tokio::{runtime::LocalRuntime, sync::oneshot, task};
 
 use super::{App, Error, gate::GuardGate, vitals::Health};
 use crate::{
@@ -18,62 +19,56 @@ use crate::{
     server::{Drain, Room, Server},
 };
 
-/// Beyond this many workers the control thread and the upstream are what a machine has too little of.
-const MOST_BY_DEFAULT: usize = 4;
-
 /// The workers that run.
-pub(super) struct Workers(Vec<(thread::JoinHandle<()>, oneshot::Receiver<usize>)>);
+pub(super) struct Workers(Vec<Running>);
+
+/// One of them. What it says at its end is how many connections it cut off.
+enum Running {
+    Thread { thread: thread::JoinHandle<()>, ended: oneshot::Receiver<usize> },
+    Here(task::JoinHandle<io::Result<usize>>),
+}
 
 impl Workers {
-    /// Starts as many as the configuration says. Every listener is open when this returns.
+    /// Starts as many as there are to be. Every listener is open when this returns.
     pub(super) fn start(app: &mut App, room: &Room, drain: &Drain, health: &Arc<Health>) -> Result<Self, Error> {
-        let count = match app.config.workers {
-            0 => thread::available_parallelism().map_or(1, usize::from).min(MOST_BY_DEFAULT),
-            workers => workers,
-        };
-        let mut shares: Vec<Vec<BoundListener>> = (0..count).map(|_| Vec::new()).collect();
+        let threads = app.budget.threads;
+        let mut shares: Vec<Vec<BoundListener>> = (0..threads.max(1)).map(|_| Vec::new()).collect();
         for endpoint in &mut app.bound.proxy {
-            let listeners = endpoint.listeners(count).map_err(|source| Error::System { what: "a listener", source })?;
+            let listeners = endpoint.listeners(shares.len());
+            let listeners = listeners.map_err(|source| Error::System { what: "a listener", source })?;
             for (share, listener) in shares.iter_mut().zip(listeners) {
-                share.push(listener);
+                share.push(listener.within(&app.budget.clients));
             }
         }
         let name = pseudonym();
-        let threads = shares.into_iter().enumerate().map(|(index, listeners)| {
+        let running = shares.into_iter().enumerate().map(|(index, listeners)| {
             let worker = Worker::new(app, listeners, room, drain, &name);
-            let (done, ended) = oneshot::channel();
-            let health = Arc::clone(health);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || {
-                    let _working = health.enter();
-                    match worker.work() {
-                        // Nobody asks any more where the program has ended before.
-                        Ok(cut_off) => drop(done.send(cut_off)),
-                        Err(error) => tracing::error!(%error, worker = index, "worker cannot serve"),
-                    }
-                })
-                .map_err(|source| Error::System { what: "a thread", source })?;
-            Ok((thread, ended))
+            if threads == 0 { Ok(worker.here(health)) } else { worker.in_thread(index, health) }
         });
-        Ok(Self(threads.collect::<Result<_, Error>>()?))
+        Ok(Self(running.collect::<Result<_, Error>>()?))
     }
 
     /// Waits until all have drained.
     pub(super) async fn join(self) {
         let mut cut_off = 0;
-        let mut threads = Vec::new();
-        for (thread, ended) in self.0 {
-            cut_off += ended.await.unwrap_or(0);
-            threads.push(thread);
+        let mut lost = 0;
+        for running in self.0 {
+            match running {
+                Running::Thread { thread, ended } => {
+                    cut_off += ended.await.unwrap_or(0);
+                    lost += usize::from(thread.join().is_err());
+                }
+                Running::Here(task) => match task.await {
+                    Ok(ended) => cut_off += ended.unwrap_or(0),
+                    Err(_) => lost += 1,
+                },
+            }
         }
         if cut_off > 0 {
             tracing::warn!(connections = cut_off, "cut off: runtime.drain_timeout is over");
         }
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker was lost to a fault of ours");
-            }
+        if lost > 0 {
+            tracing::error!(workers = lost, "lost to a fault of ours");
         }
     }
 }
@@ -110,22 +105,46 @@ impl Worker {
         }
     }
 
+    /// Serves in a thread of its own.
+    fn in_thread(self, index: usize, health: &Arc<Health>) -> Result<Running, Error> {
+        let (done, ended) = oneshot::channel();
+        let health = Arc::clone(health);
+        let work = move || {
+            let _working = health.enter();
+            match LocalRuntime::new().and_then(|runtime| runtime.block_on(self.serve())) {
+                // Nobody asks any more where the program has ended before.
+                Ok(cut_off) => drop(done.send(cut_off)),
+                Err(error) => tracing::error!(%error, worker = index, "worker cannot serve"),
+            }
+        };
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(work);
+        let thread = thread.map_err(|source| Error::System { what: "a thread", source })?;
+        Ok(Running::Thread { thread, ended })
+    }
+
+    /// Serves in the runtime that this is called in.
+    fn here(self, health: &Arc<Health>) -> Running {
+        let working = health.enter();
+        Running::Here(task::spawn_local(async move {
+            let _working = working;
+            let served = self.serve().await;
+            served.inspect_err(|error| tracing::error!(%error, "the control thread cannot serve"))
+        }))
+    }
+
     /// Serves until it is told to stop. Returns how many connections were cut off.
-    fn work(self) -> io::Result<usize> {
-        let runtime = LocalRuntime::new()?;
-        runtime.block_on(async move {
-            let listeners = self.listeners.into_iter().map(BoundListener::start).collect::<io::Result<Vec<_>>>()?;
-            let proxy = Proxy::new(self.routing, self.current, Arc::clone(&self.figures), self.pseudonym);
-            let server = Server {
-                gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures), self.refusals)),
-                service: Rc::new(move |request, connection| Rc::clone(&proxy).handle(request, connection)),
-                settings: self.limits,
-                room: self.room,
-                figures: self.figures,
-                drain: self.drain,
-            };
-            Ok(server.serve(listeners).await)
-        })
+    async fn serve(self) -> io::Result<usize> {
+        let listeners = self.listeners.into_iter().map(BoundListener::start).collect::<io::Result<Vec<_>>>()?;
+        let proxy = Proxy::new(self.routing, self.current, Arc::clone(&self.figures), self.pseudonym);
+        let server = Server {
+            gate: Rc::new(GuardGate::new(self.guard, self.clock, Arc::clone(&self.figures), self.refusals)),
+            service: Rc::new(move |request, connection| Rc::clone(&proxy).handle(request, connection)),
+            settings: self.limits,
+            room: self.room,
+            figures: self.figures,
+            drain: self.drain,
+        };
+        Ok(server.serve(listeners).await)
     }
 }
 

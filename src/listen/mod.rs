@@ -9,6 +9,7 @@ mod claim;
 mod holder;
 mod passed;
 mod rewind;
+mod seats;
 mod socket;
 mod stream;
 mod tunnel;
@@ -19,6 +20,7 @@ pub use self::{
     claim::{Error, Holder},
     passed::Passed,
     rewind::Rewind,
+    seats::Seats,
     socket::{BoundListener, Connection, Endpoint, Listener, Local, Peer},
     stream::Stream,
     tunnel::{Duplex, Tunnel},

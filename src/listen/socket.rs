@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{
-    Error, Stream,
+    Error, Seats, Stream,
     claim::{Claim, Holder, local},
     passed,
 };
@@ -111,7 +111,7 @@ impl Endpoint {
             }
             (Source::Claimed { .. }, Local::Unix(_)) => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(BoundListener { socket, local: self.local.clone() })
+        Ok(BoundListener { socket, local: self.local.clone(), seats: None })
     }
 
     pub(super) fn tcp(claim: Claim, proof: &Socket) -> io::Result<Self> {
@@ -167,6 +167,7 @@ impl Drop for Endpoint {
 pub struct BoundListener {
     socket: StdListener,
     local: Local,
+    seats: Option<Seats>,
 }
 
 #[derive(Debug)]
@@ -176,6 +177,12 @@ enum StdListener {
 }
 
 impl BoundListener {
+    /// The same, accepting no more connections than there are `seats`.
+    #[must_use]
+    pub fn within(self, seats: &Seats) -> Self {
+        Self { seats: Some(seats.clone()), ..self }
+    }
+
     /// The listener, in the runtime that this is called in.
     ///
     /// # Errors
@@ -191,7 +198,7 @@ impl BoundListener {
                 TokioListener::Unix(UnixListener::from_std(socket)?)
             }
         };
-        Ok(Listener { socket, local: self.local })
+        Ok(Listener { socket, local: self.local, seats: self.seats })
     }
 }
 
@@ -200,6 +207,7 @@ impl BoundListener {
 pub struct Listener {
     socket: TokioListener,
     local: Local,
+    seats: Option<Seats>,
 }
 
 #[derive(Debug)]
@@ -215,12 +223,17 @@ impl Listener {
         &self.local
     }
 
-    /// The next connection.
+    /// The next connection, once there is a seat for it.
     ///
     /// # Errors
     /// What accept(2) says: of the connection, which is gone then, or of the process (`EMFILE`), which the caller
     /// gives time.
     pub async fn accept(&self) -> io::Result<(Stream, Connection)> {
+        // Taken before: what is not accepted has no descriptor of ours.
+        let seat = match &self.seats {
+            Some(seats) => seats.take().await,
+            None => None,
+        };
         match &self.socket {
             TokioListener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -231,13 +244,13 @@ impl Listener {
                     Local::Tcp(address) if address.ip().is_unspecified() => Local::Tcp(stream.local_addr()?),
                     local => local.clone(),
                 };
-                Ok((Stream::from(stream), Connection { local, peer: Peer::Tcp(peer) }))
+                Ok((Stream::from(stream).seated(seat), Connection { local, peer: Peer::Tcp(peer) }))
             }
             TokioListener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let credentials = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: credentials.uid(), process: credentials.pid() };
-                Ok((Stream::from(stream), Connection { local: self.local.clone(), peer }))
+                Ok((Stream::from(stream).seated(seat), Connection { local: self.local.clone(), peer }))
             }
         }
     }

@@ -15,6 +15,8 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use super::seats::Seat;
+
 /// Several slices that are no longer than this together are copied and sent with one `send`, which is cheaper than
 /// `writev` (measured; above it the copy costs more than it saves).
 const JOINED: usize = 16 * 1024;
@@ -26,22 +28,32 @@ thread_local! {
 
 /// An accepted or opened connection.
 #[derive(Debug)]
-pub enum Stream {
-    /// TCP.
+pub struct Stream {
+    socket: Socket,
+    /// The seat of one that was accepted, where seats are counted: given back once the socket is closed.
+    _seat: Option<Seat>,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpStream),
-    /// A Unix socket.
     Unix(UnixStream),
 }
 
 impl Stream {
+    /// The same connection, with the seat that it was accepted to.
+    pub(super) fn seated(self, seat: Option<Seat>) -> Self {
+        Self { _seat: seat, ..self }
+    }
+
     /// Ready where there is something to read, or nothing to come. Holds no buffer while it waits.
     ///
     /// # Errors
     /// What the system says.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
+        match &self.socket {
+            Socket::Tcp(stream) => stream.poll_read_ready(cx),
+            Socket::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -50,9 +62,9 @@ impl Stream {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         let mut byte = [0; 1];
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read(&mut byte),
-            Self::Unix(stream) => stream.try_read(&mut byte),
+        let read = match &self.socket {
+            Socket::Tcp(stream) => stream.try_read(&mut byte),
+            Socket::Unix(stream) => stream.try_read(&mut byte),
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -60,7 +72,7 @@ impl Stream {
     /// Lets the connection end in a reset, for a peer that would take an end for the end of what it reads. Unix sockets
     /// know no reset.
     pub fn reset_when_dropped(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Socket::Tcp(stream) = &self.socket {
             // It fails where the connection is gone already, which the peer knows then.
             drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
         }
@@ -70,9 +82,9 @@ impl Stream {
     #[must_use]
     pub fn is_read_closed(&self) -> bool {
         // One look, without asking to be woken: whoever wants to know looks again.
-        let ready = match self {
-            Self::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
-            Self::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
+        let ready = match &self.socket {
+            Socket::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            Socket::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
         };
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
@@ -80,30 +92,30 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream)
+        Self { socket: Socket::Tcp(stream), _seat: None }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self::Unix(stream)
+        Self { socket: Socket::Unix(stream), _seat: None }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -124,9 +136,9 @@ impl AsyncWrite for Stream {
                 self.as_mut().poll_write(cx, scratch)
             });
         }
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -140,9 +152,9 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

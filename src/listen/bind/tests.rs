@@ -1,9 +1,12 @@
-use std::{net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::listen::{Holder, Local, Peer, passed};
+use crate::listen::{Holder, Local, Peer, Seats, passed};
 
 fn settings(proxy: &[&str]) -> Settings {
     Settings {
@@ -158,4 +161,21 @@ fn a_stale_unix_socket_goes_and_a_file_stays() {
     std::fs::write(&path, "precious").expect("a file");
     assert!(matches!(bound(&settings(&[&text]), directory.path()), Err(Error::NoSocket { .. })));
     assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
+}
+
+#[tokio::test]
+async fn whoever_finds_no_seat_is_accepted_when_one_is_given_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut bound = bound(&settings(&["127.0.0.1:0"]), directory.path()).expect("a port");
+    let address = (Ipv4Addr::LOCALHOST, port(&bound.proxy[0]));
+    let seats = Seats::new(1);
+    let listener = bound.proxy[0].listeners(1).expect("one").remove(0).within(&seats).start().expect("a runtime");
+    let _clients = [TcpStream::connect(address), TcpStream::connect(address)].map(|client| client.expect("queued"));
+
+    let (first, _) = listener.accept().await.expect("the first");
+    let mut second = std::pin::pin!(listener.accept());
+    // Everything that it waits for is there, but for the seat.
+    assert!(futures_util::FutureExt::now_or_never(second.as_mut()).is_none());
+    drop(first);
+    second.await.expect("the second");
 }
