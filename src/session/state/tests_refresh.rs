@@ -239,6 +239,7 @@ fn r10_a_setting_at_fault_ends_nothing_and_is_tried_again_after_ten_minutes_or_a
     assert_eq!(name(&world), StateName::BackingOff);
     let Gate::BackingOff { fix, .. } = &world.published.gate else { panic!("{:?}", world.published.gate) };
     assert!(fix.contains("cognito.client_secret_file"), "{fix}");
+    assert_eq!(world.published.facts.fix.as_ref(), Some(fix), "the status says so too");
     assert_eq!(world.request(), Some(Code::RefreshFailing));
     world.passes(598 * Duration::from_secs(1));
     assert_eq!(world.calls.len(), 1);
