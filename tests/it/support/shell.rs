@@ -35,7 +35,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wait::{self, BOUND};
+use super::wait::BOUND;
 
 /// What a refresher works with.
 pub(crate) struct Shell {
@@ -206,14 +206,14 @@ impl Running {
 
     /// Has it take the same configuration again.
     pub(crate) async fn reload(&self, shell: &Shell) {
-        self.reload_holding(shell, Duration::ZERO).await;
+        self.reload_with(shell, shell.issuer(), Duration::ZERO).await;
     }
 
-    /// Has it take a configuration with this `session.hold`.
-    pub(crate) async fn reload_holding(&self, shell: &Shell, hold: Duration) {
+    /// Has it take a configuration with this issuer and this `session.hold`.
+    pub(crate) async fn reload_with(&self, shell: &Shell, issuer: Arc<dyn Issuer>, hold: Duration) {
         let settings = Box::new(shell.settings.clone());
         let current = current::Settings { wait: Duration::from_secs(10), hold, max_held: 16 };
-        let reload = Command::Reconfigure { settings, current, issuer: shell.issuer() };
+        let reload = Command::Reconfigure { settings, current, issuer };
         self.commands.send(reload).await.expect("it listens");
     }
 
@@ -349,9 +349,9 @@ impl Barrier {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Waits until somebody is held up.
-    pub(crate) async fn reached(&self) {
-        wait::until("somebody at the barrier", async || (self.waiting.load(Ordering::SeqCst) > 0).then_some(())).await;
+    /// Whether somebody is held up.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
