@@ -226,6 +226,50 @@ async fn who_is_held_is_not_sent_away_for_the_refresh_of_the_new_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_a_refresh_counts_into_the_hold_and_the_other_way_round() {
+    // Ten seconds for a refresh, then the verdict.
+    let mut desk = Desk::stale();
+    let began = Instant::now();
+    let requests = desk.requests(1);
+    settle().await;
+    desk.world.pool.outage = Some(refused(EndReason::Revoked));
+    desk.happens(Event::Wanted);
+    tokio::time::advance(Duration::from_secs(8)).await;
+    desk.passes(Duration::from_secs(8));
+    settle().await;
+    assert_eq!(desk.current.held(), 1);
+    let refusal = requests.join_all().await.remove(0).expect_err("nobody signs in");
+    assert_eq!((refusal.code, began.elapsed()), (Code::SessionExpired, SETTINGS.hold));
+
+    // And a refresh that follows a late sign-in takes no longer than the hold.
+    let mut desk = Desk::ended(SETTINGS);
+    let began = Instant::now();
+    let requests = desk.requests(1);
+    settle().await;
+    tokio::time::advance(Duration::from_secs(25)).await;
+    let mut session = crate::session::state::fixtures::session(desk.world.now, 3600);
+    session.generation = 9;
+    session.auth_time = Some(desk.world.now.wall);
+    session.id_token.claims.expires_at = desk.world.now.wall;
+    desk.happens(Event::Adopted { session: Box::new(session), stored: true });
+    let refusal = requests.join_all().await.remove(0).expect_err("no answer");
+    assert_eq!((refusal.code, began.elapsed()), (Code::RefreshFailing, SETTINGS.hold));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_gets_no_token_past_a_lock() {
+    let mut settings = machine();
+    settings.idle_lock = Some(Duration::from_secs(900));
+    let mut desk = Desk::of(World::at_nine(settings, 3600, 30 * 24 * HOUR), SETTINGS);
+    desk.passes(HOUR);
+    let newer = desk.current.snapshot();
+    assert!(newer.token(KIND).expect("refreshing goes on").generation > 1);
+    assert_eq!(newer.gate, Gate::Locked);
+    drop(desk.nudges);
+    assert!(desk.current.renewed(KIND, 1).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_house_and_a_hold_that_is_off_refuse_at_once() {
     let desk = Desk::ended(Settings { max_held: 3, ..SETTINGS });
     let held = desk.requests(3);
@@ -345,8 +389,10 @@ async fn the_idle_lock_holds_before_the_machine_has_woken_to_close_it() {
         desk.clock.advance(Duration::from_secs(899));
         assert!(desk.current.ready(KIND).await.is_ok());
     }
+    desk.clock.advance(Duration::from_millis(3));
+    assert!(desk.current.ready(KIND).await.is_ok());
     let used = desk.publisher.last_used();
-    assert_eq!(used, desk.clock.now().boot);
+    assert_eq!(used, desk.clock.now().boot, "to the millisecond");
     desk.clock.advance(Duration::from_secs(900));
     assert_eq!(desk.current.ready(KIND).await.expect_err("fifteen minutes").code, Code::Locked);
     assert_eq!(desk.publisher.last_used(), used, "a request that is refused does not keep the session open");

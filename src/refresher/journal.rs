@@ -17,7 +17,7 @@ const SKEW_WARNED_MS: i64 = 60_000;
 /// Records what `event` did to `before`.
 pub(super) fn record(metrics: &Metrics, before: &State, event: &Event, after: &State, now: Now) {
     match event {
-        Event::Granted { generation, .. } if is_of(before, *generation) => granted(metrics, before, after, now),
+        Event::Granted { generation, .. } if is_of(before, *generation) => granted(metrics, after, now),
         Event::Failed { generation, failure } if is_of(before, *generation) => {
             metrics.refreshed(failure.outcome(), now.wall);
             failed(after, now, &failure.to_string());
@@ -28,6 +28,7 @@ pub(super) fn record(metrics: &Metrics, before: &State, event: &Event, after: &S
         Event::Cleared => tracing::info!("session forgotten"),
         _ => {}
     }
+    told_of_skew(before, after);
 }
 
 fn is_of(state: &State, generation: u64) -> bool {
@@ -38,7 +39,7 @@ fn generation(state: &State) -> u64 {
     state.session().map_or(0, |session| session.generation)
 }
 
-fn granted(metrics: &Metrics, before: &State, after: &State, now: Now) {
+fn granted(metrics: &Metrics, after: &State, now: Now) {
     if after.failures() > 0 {
         metrics.refreshed(Outcome::Rejected, now.wall);
         return failed(after, now, "the new token is not acceptable");
@@ -51,12 +52,19 @@ fn granted(metrics: &Metrics, before: &State, after: &State, now: Now) {
         session_ends_in = %left(facts.refresh_token.at.map(|at| at.since(now.wall))),
         "refreshed"
     );
-    if after.skew_ms() != before.skew_ms() && after.skew_ms().abs() >= SKEW_WARNED_MS {
+}
+
+/// Says that this machine's clock is wrong, when that is found and when it is wrong by another minute: what wavers by
+/// the way of an answer is no news.
+fn told_of_skew(before: &State, after: &State) {
+    let (known, found) = (before.skew_ms(), after.skew_ms());
+    let is_news = known.abs() < SKEW_WARNED_MS || (found - known).abs() >= SKEW_WARNED_MS;
+    if found.abs() >= SKEW_WARNED_MS && is_news {
         tracing::warn!(
-            off_by = %Span(Duration::from_millis(after.skew_ms().unsigned_abs())),
+            off_by = %Span(Duration::from_millis(found.unsigned_abs())),
             fix = "set this machine's clock",
             "clock is {} AWS's",
-            if after.skew_ms() > 0 { "behind" } else { "ahead of" }
+            if found > 0 { "behind" } else { "ahead of" }
         );
     }
 }

@@ -178,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn pauses_are_spread_over_an_interval_that_doubles_to_a_minute() {
+        type Pause = fn(u32, &mut Dice) -> Duration;
+        let slowed: Pause = |failures, dice| throttled(failures, None, dice);
+        for (pause, ceilings) in
+            [(backoff as Pause, [1, 2, 4, 8, 16, 32, 60, 60, 60]), (slowed, [5, 10, 20, 40, 60, 60, 60, 60, 60])]
+        {
+            for (failures, ceiling) in (1..).zip(ceilings) {
+                let mut dice = Dice::new(u64::from(failures));
+                let mut pauses: Vec<_> = (0..1000).map(|_| pause(failures, &mut dice).as_secs_f64()).collect();
+                pauses.sort_by(f64::total_cmp);
+                let ceiling = f64::from(ceiling);
+                let (least, most) = (pauses[0], pauses[999]);
+                assert!(most <= ceiling && most > 0.95 * ceiling, "{failures}: up to {most} of {ceiling} s");
+                assert!(least >= 0.5 && least < 0.5 + 0.05 * ceiling, "{failures}: from {least} s");
+                // Full jitter: as much below the middle as above it.
+                let middle = pauses[500];
+                assert!(ceiling < 2.0 || (middle / ceiling - 0.5).abs() < 0.1, "{failures}: {middle} of {ceiling} s");
+            }
+        }
+    }
+
+    #[test]
     fn skew_trusts_the_date_and_believes_iat_only_ahead() {
         let now = UnixTime::from_secs(10_000);
         let at = UnixTime::from_secs;

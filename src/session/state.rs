@@ -18,6 +18,12 @@ mod tests_end;
 #[cfg(test)]
 mod tests_forced;
 #[cfg(test)]
+mod tests_hurry;
+#[cfg(test)]
+mod tests_kinds;
+#[cfg(test)]
+mod tests_last_chance;
+#[cfg(test)]
 mod tests_random;
 #[cfg(test)]
 mod tests_refresh;

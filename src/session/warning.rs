@@ -237,5 +237,8 @@ mod tests {
         // A clock that goes back does not repeat the earlier one.
         assert_eq!(plan.due(at(2 * DAY), Some(raised)), None);
         assert_eq!(plan.next(at(7200)), Some(at(3600)));
+        // What was said of another end says nothing of this one.
+        let other = Raised { expiry: raised.expiry + Duration::from_secs(DAY), ..raised };
+        assert!(plan.due(at(7 * DAY), Some(other)).is_some());
     }
 }

@@ -1,9 +1,11 @@
 //! The session in one file.
 
+mod disk;
+
 use std::{
     ffi::OsString,
-    fs::{self, File, Permissions},
-    io::{self, Read, Write},
+    fs::{self, Permissions},
+    io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -11,6 +13,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use self::disk::{Disk, Kernel};
 use super::{
     LoadError, Lock, LockError, SaveError, TokenStore,
     place::{self, Owner, Untrusted},
@@ -115,22 +118,36 @@ impl FileStore {
     ///
     /// An error of fsync means that the kernel may have dropped what it could not write, so that asking again says
     /// nothing: the file is given up, and the next attempt begins with a new one.
-    fn replace(&self, bytes: &[u8], owner: Owner) -> Result<(), SaveError> {
+    fn replace(&self, bytes: &[u8], owner: Owner, disk: &impl Disk) -> Result<(), SaveError> {
         self.remove_leftovers();
         let mut file = tempfile::Builder::new()
             .prefix(&self.temporary_prefix())
             .permissions(Permissions::from_mode(0o600))
             .tempfile_in(self.directory())
             .map_err(self.failed("written"))?;
-        file.write_all(bytes).map_err(self.failed("written"))?;
+        disk.write(&mut file, bytes).map_err(self.failed("written"))?;
         owner.adopt(file.as_file()).map_err(self.failed("given to the owner of its directory"))?;
-        file.as_file().sync_all().map_err(self.failed("made durable"))?;
-        file.persist(&self.path).map_err(|refused| self.failed("put in place")(refused.error))?;
-        self.sync_directory()
+        disk.sync(file.as_file()).map_err(self.failed("made durable"))?;
+        disk.rename(file, &self.path).map_err(self.failed("put in place"))?;
+        disk.sync_directory(self.directory()).map_err(self.failed("made durable"))
     }
 
-    fn sync_directory(&self) -> Result<(), SaveError> {
-        File::open(self.directory()).and_then(|directory| directory.sync_all()).map_err(self.failed("made durable"))
+    fn save_on(&self, session: &Session, disk: &impl Disk) -> Result<(), SaveError> {
+        let owner = self.checked_for_writing()?;
+        self.make_way(owner)?;
+        let bytes = record::encode(session).map_err(|error| self.failed("written")(error.into()))?;
+        self.replace(&bytes, owner, disk)
+    }
+
+    fn clear_on(&self, disk: &impl Disk) -> Result<(), SaveError> {
+        let owner = self.checked_for_writing()?;
+        self.remove_leftovers();
+        self.make_way(owner)?;
+        match fs::remove_file(&self.path) {
+            Ok(()) => disk.sync_directory(self.directory()).map_err(self.failed("made durable")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.failed("removed")(error)),
+        }
     }
 
     fn temporary_prefix(&self) -> OsString {
@@ -174,21 +191,11 @@ impl TokenStore for FileStore {
     }
 
     fn save(&self, session: &Session, _lock: &Lock) -> Result<(), SaveError> {
-        let owner = self.checked_for_writing()?;
-        self.make_way(owner)?;
-        let bytes = record::encode(session).map_err(|error| self.failed("written")(error.into()))?;
-        self.replace(&bytes, owner)
+        self.save_on(session, &Kernel)
     }
 
     fn clear(&self, _lock: &Lock) -> Result<(), SaveError> {
-        let owner = self.checked_for_writing()?;
-        self.remove_leftovers();
-        self.make_way(owner)?;
-        match fs::remove_file(&self.path) {
-            Ok(()) => self.sync_directory(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(self.failed("removed")(error)),
-        }
+        self.clear_on(&Kernel)
     }
 
     fn lock(&self, wait: Duration) -> Result<Lock, LockError> {
@@ -219,3 +226,5 @@ fn unreadable(path: &Path, source: io::Error) -> LoadError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_crash;

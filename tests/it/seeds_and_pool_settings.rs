@@ -9,18 +9,21 @@ use std::{
 };
 
 use cognito_proxy::{
-    clock::Now,
     cognito::AwsCredentials,
     devpool::{AppClient, DescribeAccess, Operation, Settings, Validity},
     refresher::{Fingerprint, Seed},
     secret::Secret,
     session::{Basis, Origin, Session, status::StateName},
-    store::{LoadError, Lock, LockError, SaveError, TokenStore},
     tls,
-    watch::{Changes, WatchError},
 };
 
-use crate::support::{http as wire, proxy::Proxy, shell::Shell, stage::Stage, wait};
+use crate::support::{
+    http as wire,
+    proxy::Proxy,
+    shell::{Hooked, Shell},
+    stage::Stage,
+    wait,
+};
 
 const DAY: u64 = 86_400;
 
@@ -134,56 +137,27 @@ async fn a_reload_of_an_ended_session_spends_its_one_attempt_on_what_is_stored_n
     assert!(stored.generation > ended.generation);
 }
 
-/// A store that cannot be read so many times.
-struct Unreadable {
-    inner: Arc<dyn TokenStore>,
-    failures: AtomicU64,
-}
-
-impl TokenStore for Unreadable {
-    fn load(&self, now: Now) -> Result<Option<Session>, LoadError> {
-        let fails = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if fails {
-            let source = std::io::Error::other("too many open files");
-            return Err(LoadError::Io { path: "proxy.json".into(), source });
-        }
-        self.inner.load(now)
-    }
-
-    fn save(&self, session: &Session, lock: &Lock) -> Result<(), SaveError> {
-        self.inner.save(session, lock)
-    }
-
-    fn clear(&self, lock: &Lock) -> Result<(), SaveError> {
-        self.inner.clear(lock)
-    }
-
-    fn lock(&self, wait: Duration) -> Result<Lock, LockError> {
-        self.inner.lock(wait)
-    }
-
-    fn watch(&self) -> Result<Changes, WatchError> {
-        self.inner.watch()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_cannot_be_read_at_the_start_is_read_again() {
     let shell = Shell::rotating(0).await;
     shell.signed_in().await;
     let calls = shell.pool.calls().total();
-    let store = Arc::new(Unreadable { inner: shell.store(), failures: AtomicU64::new(3) });
-    let running = shell.start_with(shell.issuer(), store.clone(), None);
+    let failures = Arc::new(AtomicU64::new(3));
+    let mut store = Hooked::over(shell.store());
+    store.before_load = Box::new({
+        let failures = Arc::clone(&failures);
+        move || match failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(std::io::Error::other("too many open files")),
+            Err(_) => Ok(()),
+        }
+    });
+    let running = shell.start_with(shell.issuer(), Arc::new(store), None);
     let left = async |left: u64| {
-        let read = async || (store.failures.load(Ordering::SeqCst) == left).then_some(());
+        let read = async || (failures.load(Ordering::SeqCst) == left).then_some(());
         wait::until("another look at the store", read).await;
     };
-    for (failures, pause) in [(2, 1), (1, 2), (0, 4)] {
-        left(failures).await;
+    for (more, pause) in [(2, 1), (1, 2), (0, 4)] {
+        left(more).await;
         assert!(!running.is_injecting());
         shell.pass(pause);
     }

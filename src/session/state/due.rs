@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Phase, State};
 use crate::{
-    clock::Now,
+    clock::{Now, UnixTime},
     session::{
         Mode, Session, Token, TokenKind,
         schedule::{self, Deadline, LAST_SECOND},
@@ -88,8 +88,15 @@ impl State {
     fn last_chance(&self, now: Now) -> Option<Duration> {
         let horizon = self.horizon()?;
         let (begins, expiry) = (horizon.last_chance()?, horizon.refresh_token.at?);
-        let taken = self.token()?.received.wall >= begins;
+        let taken = self.had_since(self.token()?) >= begins;
         (!taken && now.wall < expiry).then(|| begins.since(now.wall))
+    }
+
+    /// Since when `token` has been had, in this machine's time. One that was loaded counts as received when it was, and
+    /// says itself when it was issued; one that was granted may have been issued long before.
+    fn had_since(&self, token: &Token) -> UnixTime {
+        let is_loaded = self.left_when_granted == Duration::MAX;
+        if is_loaded { token.claims.issued_at.shifted(-self.skew_ms) } else { token.received.wall }
     }
 
     /// The token whose end is nearest among those that the routes inject.

@@ -361,6 +361,11 @@ impl World {
         self.hop(end);
     }
 
+    /// The refresh in flight is answered by somebody else.
+    pub(crate) fn forget_refresh(&mut self) {
+        self.in_flight = None;
+    }
+
     /// Tells the machine that time has passed.
     pub(crate) fn tick(&mut self) {
         self.happens(Event::Used(self.used));

@@ -6,7 +6,11 @@ use super::{Event, WarningKind, fixtures::*};
 use crate::{
     clock::Now,
     reply::Code,
-    session::{EndReason, Mode, Settings, status::StateName, warning::Level},
+    session::{
+        EndReason, Mode, Settings,
+        status::StateName,
+        warning::{Level, Raised},
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,6 +82,8 @@ fn r21_a_local_clock_that_is_wrong_by_two_hours_costs_one_refresh_at_most() {
             world.ahead_ms = ahead_ms;
             world.load();
             world.sign_in();
+            // Without an answer's `Date` a clock that is ahead cannot be told from a token that is old.
+            assert_eq!(world.state.skew_ms(), ahead_ms.max(0));
             assert_eq!(world.request(), None, "{ahead_ms} {mode:?}");
             world.passes(30 * MINUTE);
             assert!(world.calls.len() <= 1, "{ahead_ms} {mode:?}: {:?}", world.calls);
@@ -101,6 +107,8 @@ fn r21_a_stored_token_from_the_future_shows_at_once_that_the_clock_is_behind() {
     world.stored = Some(session(there, 3600));
     world.load();
     assert_eq!(world.calls.len(), 0, "it is good, and injected without a call to anybody");
+    assert_eq!(world.state.skew_ms(), 2 * HOUR_MS);
+    assert_eq!(world.published.facts.refresh_token.at, Some(NINE + 30 * DAY), "in this machine's time");
     assert_eq!(world.request(), None);
     world.until(world.now.wall + HOUR - 2 * SECOND);
     assert_eq!(world.request(), None);
@@ -158,6 +166,22 @@ fn r23_each_warning_once_across_restarts_and_a_skew_that_wavers() {
     let ahead: Vec<u64> =
         world.warnings.iter().map(|(at, _)| ((NINE + 30 * DAY).since(at.wall).as_secs() + 30) / 60).collect();
     assert_eq!(ahead, [7 * 24 * 60, 24 * 60, 4 * 60, 60, 10], "minutes before the end");
+}
+
+#[test]
+fn r23_what_was_said_is_stored_at_once_and_the_more_urgent_of_two_processes_words_counts() {
+    let mut world = World::at_nine(configured(30 * DAY), 3600, 30 * DAY);
+    world.until(NINE + 29 * DAY + SECOND);
+    assert_eq!(world.levels(), [Level::Notice, Level::Soon]);
+    let ours = world.state.session().expect("one").notes.warned.expect("said");
+    assert_eq!(world.stored.as_ref().expect("stored").notes.warned, Some(ours));
+    // The other one slept over this threshold, and knows of the first alone.
+    let mut theirs = world.state.session().expect("one").clone();
+    theirs.generation += 1;
+    theirs.notes.warned = Some(Raised { threshold: 7 * DAY, ..ours });
+    world.happens(Event::Adopted { session: Box::new(theirs), stored: true });
+    world.passes(HOUR);
+    assert_eq!(world.levels(), [Level::Notice, Level::Soon], "not said again");
 }
 
 #[test]
@@ -284,14 +308,17 @@ fn staying_signed_in_counts_as_use_and_the_notice_comes_again_later() {
 #[test]
 fn a_closed_lock_survives_a_restart_goes_on_refreshing_and_opens_on_command() {
     let mut world = locking(15 * MINUTE);
-    world.passes(HOUR);
+    world.passes(15 * MINUTE);
     assert_eq!(name(&world), StateName::Locked);
     world.restart();
     assert_eq!(world.request(), Some(Code::Locked));
+    world.passes(45 * MINUTE);
     world.passes(5 * HOUR);
     assert!(world.calls.len() >= 5, "refreshing goes on");
     assert_eq!(world.request(), Some(Code::Locked));
     assert_eq!(world.warnings.len(), 1, "a closed lock is not announced: {:?}", world.warnings);
+    let end = world.state.session().expect("one").id_token.claims.expires_at;
+    assert_eq!(world.published.facts.injecting_until, Some(end - SECOND), "no refresh opens it");
     world.happens(Event::Unlocked);
     assert_eq!(world.request(), None);
     world.restart();
@@ -302,15 +329,25 @@ fn a_closed_lock_survives_a_restart_goes_on_refreshing_and_opens_on_command() {
 fn a_sign_in_opens_the_lock_and_a_refresh_by_another_process_does_not() {
     let mut world = locking(15 * MINUTE);
     world.passes(20 * MINUTE);
+    // A lock that is closed stays so, whatever is configured since.
+    world.reload(settings());
     let mut theirs = world.state.session().expect("one").clone();
     theirs.generation += 1;
     theirs.notes.locked = false;
     world.happens(Event::Adopted { session: Box::new(theirs), stored: true });
     assert_eq!(world.request(), Some(Code::Locked));
+    world.reload(Settings { idle_lock: Some(15 * MINUTE), ..settings() });
     world.sign_in();
     assert_eq!(world.request(), None);
     world.passes(14 * MINUTE);
     assert_eq!(world.request(), None, "a sign-in counts as use");
+    // Another process may have closed its own lock over a sign-in that is new to this one.
+    world.passes(20 * MINUTE);
+    let mut theirs = session(world.now, 3600);
+    theirs.notes.locked = true;
+    theirs.generation = world.state.session().expect("one").generation + 1;
+    world.happens(Event::Adopted { session: Box::new(theirs), stored: true });
+    assert_eq!(world.request(), None);
 }
 
 #[test]

@@ -248,32 +248,6 @@ fn the_day_ends_well() {
 }
 
 #[test]
-fn the_last_chance_is_tried_again_until_the_refresh_token_dies() {
-    for mode in [Mode::Ahead, Mode::OnDemand] {
-        let mut world = World::at_nine(Settings { mode, ..configured(DAY) }, 3600, DAY);
-        world.until(NINE + DAY - 3 * MINUTE);
-        assert_eq!(world.request(), None);
-        let before = world.calls.len();
-        world.pool.outage = Some(transient(false));
-        world.until(NINE + DAY - 30 * SECOND);
-        assert!(world.calls.len() - before >= 3, "{mode:?}: {:?}", &world.calls[before..]);
-        world.pool.outage = None;
-        world.until(NINE + DAY);
-        let end = world.state.session().expect("one").id_token.claims.expires_at;
-        assert!(end > NINE + DAY + 55 * MINUTE, "{mode:?}: {end}");
-    }
-}
-
-#[test]
-fn the_last_chance_is_one_refresh_and_without_it_there_is_none() {
-    for (last_chance, expected) in [(true, 1), (false, 0)] {
-        let mut world = World::at_nine(Settings { mode: Mode::OnDemand, last_chance, ..configured(DAY) }, 3600, DAY);
-        world.until(NINE + DAY - SECOND);
-        assert_eq!(world.calls.len(), expected, "last_chance = {last_chance}");
-    }
-}
-
-#[test]
 fn the_end_of_the_refresh_token_alone_ends_nothing() {
     // The configuration says a day, and the pool knows better.
     let mut world = World::at_nine(configured(DAY), 3600, 10 * DAY);
@@ -284,6 +258,17 @@ fn the_end_of_the_refresh_token_alone_ends_nothing() {
     assert_eq!(world.published.facts.refresh_token.basis, Basis::Configured);
     let end = world.state.session().expect("one").id_token.claims.expires_at;
     assert_eq!(world.published.facts.injecting_until, Some(end - SECOND));
+}
+
+/// Nothing else happens then, and what was promised for the last chance is not there any more.
+#[test]
+fn when_the_refresh_token_dies_the_end_is_shown_anew() {
+    let settings = Settings { mode: Mode::OnDemand, last_chance: false, warn_before: Vec::new(), ..configured(DAY) };
+    let mut world = World::at_nine(settings, 3600, DAY);
+    world.until(NINE + DAY - SECOND);
+    assert_eq!(world.published.facts.injecting_until, Some(NINE + DAY));
+    world.until(NINE + DAY);
+    assert_eq!(world.published.facts.injecting_until, Some(NINE + HOUR - SECOND));
 }
 
 #[test]

@@ -239,6 +239,7 @@ fn r10_a_setting_at_fault_ends_nothing_and_is_tried_again_after_ten_minutes_or_a
     assert_eq!(name(&world), StateName::BackingOff);
     let Gate::BackingOff { fix, .. } = &world.published.gate else { panic!("{:?}", world.published.gate) };
     assert!(fix.contains("cognito.client_secret_file"), "{fix}");
+    assert_eq!(world.published.facts.fix.as_ref(), Some(fix), "the status says so too");
     assert_eq!(world.request(), Some(Code::RefreshFailing));
     world.passes(598 * Duration::from_secs(1));
     assert_eq!(world.calls.len(), 1);
@@ -441,6 +442,15 @@ fn ready_means_that_a_token_is_held_or_on_demand_that_one_can_be_had() {
     let later = world.now.after(HOUR);
     assert_eq!(world.published.unready(&kinds, false, later), Some(Code::RefreshFailing));
     assert_eq!(world.published.unready(&kinds, true, later), None);
+    // While refreshing fails, or the session has ended, the token at hand is all that can be had.
+    for failure in [transient(false), refused(crate::session::EndReason::Revoked)] {
+        let code = if failure == transient(false) { Code::RefreshFailing } else { Code::SessionExpired };
+        let mut world = World::at_nine(settings(), 3600, 30 * DAY);
+        world.pool.outage = Some(failure);
+        world.passes(58 * MINUTE);
+        assert_eq!(world.published.unready(&kinds, false, world.now), None, "{code:?}");
+        assert_eq!(world.published.unready(&kinds, true, world.now), Some(code));
+    }
     world.happens(Event::Cleared);
     assert_eq!(world.published.unready(&kinds, true, world.now), Some(Code::LoginRequired));
 }

@@ -6,7 +6,7 @@ use super::{Action, Event, State, fixtures::*};
 use crate::{
     clock::Now,
     secret::Secret,
-    session::{EndReason, Failure, Settings, snapshot::Gate, status::StateName},
+    session::{EndReason, Failure, LastRefresh, Outcome, Settings, snapshot::Gate, status::StateName},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -283,4 +283,23 @@ fn generations_never_go_back_even_over_a_logout() {
     let adopted = world.state.session().expect("one").generation;
     assert!(adopted > before, "{adopted} after {before}");
     assert_eq!(world.stored.as_ref().map(|stored| stored.generation), Some(adopted), "and the store knows");
+}
+
+#[test]
+fn at_rest_a_refresh_that_failed_last_is_overdue_since() {
+    let now = World::empty(settings(), 3600, DAY).now;
+    let at_rest = |outcome, ended: Option<EndReason>| {
+        let mut stored = session(now, 0);
+        stored.notes.last_refresh = Some(LastRefresh { at: now.wall - HOUR, outcome, error: Some("why".into()) });
+        stored.notes.ended = ended;
+        let state = State::new(settings(), "cognito-proxy login".into(), 1).at_rest(Ok(Some(Box::new(stored))));
+        state.snapshot(now).facts
+    };
+    for outcome in [Outcome::Transient, Outcome::Throttled, Outcome::Rejected] {
+        let facts = at_rest(outcome, None);
+        assert_eq!((facts.state, facts.consecutive_failures), (StateName::BackingOff, 1), "{outcome:?}");
+        assert_eq!(facts.next_refresh_at, Some(now.wall - HOUR), "{outcome:?}");
+        assert_eq!(at_rest(outcome, Some(EndReason::Revoked)).state, StateName::SessionEnded, "{outcome:?}");
+    }
+    assert_eq!(at_rest(Outcome::Ok, None).state, StateName::Fresh);
 }

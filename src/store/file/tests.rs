@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const NOW: Now = Now { wall: UnixTime::from_secs(2_000_000), boot: Duration::from_secs(77) };
+pub(super) const NOW: Now = Now { wall: UnixTime::from_secs(2_000_000), boot: Duration::from_secs(77) };
 
 fn token(kind: TokenKind) -> Token {
     Token {
@@ -38,7 +38,7 @@ fn token(kind: TokenKind) -> Token {
 }
 
 /// A session with every field in use.
-fn full() -> Session {
+pub(super) fn full() -> Session {
     Session {
         user_pool_id: "eu-west-1_Example".into(),
         client_id: "client".into(),
@@ -72,17 +72,17 @@ fn full() -> Session {
     }
 }
 
-fn bare() -> Session {
+pub(super) fn bare() -> Session {
     Session { access_token: None, auth_time: None, device: None, notes: Notes::default(), jwks: None, ..full() }
 }
 
-fn place() -> (TempDir, FileStore) {
+pub(super) fn place() -> (TempDir, FileStore) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = FileStore::new(dir.path().join("state/proxy.json"));
     (dir, store)
 }
 
-fn save(store: &FileStore, session: &Session) -> Result<(), SaveError> {
+pub(super) fn save(store: &FileStore, session: &Session) -> Result<(), SaveError> {
     store.save(session, &store.lock(Duration::from_secs(20)).expect("locked"))
 }
 
@@ -90,7 +90,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o7777
 }
 
-fn names(store: &FileStore) -> Vec<String> {
+pub(super) fn names(store: &FileStore) -> Vec<String> {
     let entries = fs::read_dir(store.directory()).expect("a directory");
     let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name().display().to_string()).collect();
     names.sort();
@@ -283,11 +283,11 @@ fn a_lock_that_is_held_is_waited_for_and_no_longer() {
 }
 
 /// Runs the test `name` again in a process of its own, with a store's path; `shell` prepares that process.
-fn child(name: &str, store: &FileStore, shell: &str) -> Child {
+pub(super) fn child(name: &str, store: &FileStore, shell: &str) -> Child {
     Command::new("sh")
         .args(["-c", &format!("{shell} exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", "--nocapture", &format!("store::file::tests::{name}")])
+        .args(["--exact", "--nocapture", &format!("store::file::{name}")])
         .env("STORE_TEST_PATH", &store.path)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -296,7 +296,7 @@ fn child(name: &str, store: &FileStore, shell: &str) -> Child {
 }
 
 /// The store that a child was given, or `None` in the parent.
-fn given() -> Option<FileStore> {
+pub(super) fn given() -> Option<FileStore> {
     std::env::var_os("STORE_TEST_PATH").map(|path| FileStore::new(path.into()))
 }
 
@@ -310,7 +310,7 @@ fn a_disk_that_refuses_leaves_the_old_record_whole() {
     let (_dir, store) = place();
     save(&store, &full()).expect("saved");
     // No file may grow beyond a block (setrlimit(2), RLIMIT_FSIZE); the signal that says so is ignored.
-    let refused = child("a_disk_that_refuses_leaves_the_old_record_whole", &store, "trap '' XFSZ; ulimit -f 1;");
+    let refused = child("tests::a_disk_that_refuses_leaves_the_old_record_whole", &store, "trap '' XFSZ; ulimit -f 1;");
     let output = refused.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -333,7 +333,7 @@ fn processes_that_share_a_store_lose_no_generation() {
     let (_dir, store) = place();
     save(&store, &Session { generation: 0, ..bare() }).expect("saved");
     let children: Vec<_> =
-        (0..3).map(|_| child("processes_that_share_a_store_lose_no_generation", &store, "")).collect();
+        (0..3).map(|_| child("tests::processes_that_share_a_store_lose_no_generation", &store, "")).collect();
     for child in children {
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -350,7 +350,7 @@ fn the_lock_of_a_process_that_is_killed_is_free() {
         return;
     }
     let (_dir, store) = place();
-    let mut child = child("the_lock_of_a_process_that_is_killed_is_free", &store, "");
+    let mut child = child("tests::the_lock_of_a_process_that_is_killed_is_free", &store, "");
     let output = io::BufReader::new(child.stdout.take().expect("a pipe"));
     assert!(output.lines().any(|line| line.expect("text").ends_with("locked")));
     assert!(store.lock(Duration::ZERO).is_err(), "the child has it");

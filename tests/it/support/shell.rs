@@ -1,10 +1,18 @@
 //! The shell of the refresh path in the test's own process: a pool, a store in a directory of its own, a clock that
 //! stands still, and refreshers over them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cognito_proxy::{
-    clock::{Clock as _, ManualClock, SharedClock, SystemClock, UnixTime},
+    clock::{Clock as _, ManualClock, Now, SharedClock, SystemClock, UnixTime},
     cognito::{self, CognitoIssuer, Issuer, RefreshApi, RefreshRequest, Transport, egress::Egress},
     current::{self, CurrentToken},
     devpool::{AppClient, DevPool, Settings as Pool, Tokens},
@@ -15,8 +23,9 @@ use cognito_proxy::{
         snapshot::Snapshot,
         state::{State, Warning},
     },
-    store::{FileStore, TokenStore},
+    store::{FileStore, LoadError, Lock, LockError, SaveError, TokenStore},
     tls,
+    watch::{Changes, WatchError},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -197,15 +206,26 @@ impl Running {
 
     /// Has it take the same configuration again.
     pub(crate) async fn reload(&self, shell: &Shell) {
+        self.reload_with(shell, shell.issuer(), Duration::ZERO).await;
+    }
+
+    /// Has it take a configuration with this issuer and this `session.hold`.
+    pub(crate) async fn reload_with(&self, shell: &Shell, issuer: Arc<dyn Issuer>, hold: Duration) {
         let settings = Box::new(shell.settings.clone());
-        let current = current::Settings { wait: Duration::from_secs(10), hold: Duration::ZERO, max_held: 16 };
-        let reload = Command::Reconfigure { settings, current, issuer: shell.issuer() };
+        let current = current::Settings { wait: Duration::from_secs(10), hold, max_held: 16 };
+        let reload = Command::Reconfigure { settings, current, issuer };
         self.commands.send(reload).await.expect("it listens");
     }
 
     /// Tells it to end; [`ended`](Self::ended) waits for that.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
+    }
+
+    /// The process is gone at once, as far as what is kept in memory goes.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.expect_err("it did not end by itself").is_cancelled());
     }
 
     pub(crate) async fn ended(self) {
@@ -248,6 +268,100 @@ pub(crate) fn start(
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(Refresher::new(parts).run(shutdown.clone()));
     Running { current, commands, warnings, shutdown, task }
+}
+
+/// A store with something in its way, as a disk has it: what these say comes before what the store does, or after it.
+pub(crate) struct Hooked {
+    inner: Arc<dyn TokenStore>,
+    pub(crate) before_load: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
+    pub(crate) before_save: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
+    pub(crate) after_save: Box<dyn Fn() + Send + Sync>,
+    pub(crate) before_clear: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
+}
+
+impl Hooked {
+    /// Nothing is in its way yet.
+    pub(crate) fn over(inner: Arc<dyn TokenStore>) -> Self {
+        Self {
+            inner,
+            before_load: Box::new(|| Ok(())),
+            before_save: Box::new(|| Ok(())),
+            after_save: Box::new(|| ()),
+            before_clear: Box::new(|| Ok(())),
+        }
+    }
+
+    fn refused(&self, deed: &'static str, source: io::Error) -> SaveError {
+        SaveError::Io { path: self.location().into(), deed, source }
+    }
+}
+
+impl TokenStore for Hooked {
+    fn load(&self, now: Now) -> Result<Option<Session>, LoadError> {
+        (self.before_load)().map_err(|source| LoadError::Io { path: self.location().into(), source })?;
+        self.inner.load(now)
+    }
+
+    fn save(&self, session: &Session, lock: &Lock) -> Result<(), SaveError> {
+        (self.before_save)().map_err(|source| self.refused("written", source))?;
+        self.inner.save(session, lock)?;
+        (self.after_save)();
+        Ok(())
+    }
+
+    fn clear(&self, lock: &Lock) -> Result<(), SaveError> {
+        (self.before_clear)().map_err(|source| self.refused("removed", source))?;
+        self.inner.clear(lock)
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Lock, LockError> {
+        self.inner.lock(wait)
+    }
+
+    fn watch(&self) -> Result<Changes, WatchError> {
+        self.inner.watch()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// Something that holds up whoever comes [past](Self::past) it, while somebody wants that.
+#[derive(Default)]
+pub(crate) struct Barrier {
+    is_closed: Mutex<bool>,
+    waiting: AtomicU64,
+    opened: Condvar,
+}
+
+impl Barrier {
+    /// Closed while the returned value exists.
+    pub(crate) fn close(self: &Arc<Self>) -> Closed {
+        *self.is_closed.lock().expect("whole") = true;
+        Closed(Arc::clone(self))
+    }
+
+    /// Waits until it is open. Blocking, as a disk is.
+    pub(crate) fn past(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(self.opened.wait_while(self.is_closed.lock().expect("whole"), |is_closed| *is_closed).expect("whole"));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether somebody is held up.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+}
+
+pub(crate) struct Closed(Arc<Barrier>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        *self.0.is_closed.lock().expect("whole") = false;
+        self.0.opened.notify_all();
+    }
 }
 
 /// The defaults of `proxy.toml`.
