@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,11 +14,11 @@ from . import client, h2
 from .modes import HTTP, Mode
 from .pool import Pool
 from .processes import Child, Failed, wait_for
+from .programs import GRPC_BYTES, find
 
 TEMPLATES = Path(__file__).parent.parent / "peers"
 START_LIMIT = 20.0  # seconds
 CIPHER = "TLS_AES_128_GCM_SHA256"  # the origin takes no other, so that nobody's preference decides
-GRPC_BYTES = 128  # of a gRPC message
 
 
 @dataclass
@@ -135,6 +134,7 @@ class Program:
     binary: str
     package: str
     peer: Callable[[Site, str], Peer]
+    h2c: bool = True  # whether it speaks HTTP/2 without TLS
 
 
 class Origin:
@@ -181,11 +181,6 @@ def _free() -> client.Address:
 
 def authority(address: client.Address) -> str:
     return f"{address[0]}:{address[1]}"
-
-
-def find(binary: str) -> str | None:
-    """A program on PATH, or where system administration's programs are."""
-    return shutil.which(binary, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 
 def nginx(site: Site, binary: str) -> Peer:
@@ -256,7 +251,8 @@ PROGRAMS = (
     Program("nginx", "nginx", "nginx", nginx),
     Program("haproxy", "haproxy", "haproxy", haproxy),
     Program("caddy", "caddy", "caddy", caddy),
-    Program("go", "go", "golang-go", go),
+    # The standard library has no HTTP/2 without TLS.
+    Program("go", "go", "golang-go", go, h2c=False),
 )
 
 
