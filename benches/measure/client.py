@@ -137,6 +137,13 @@ def accepts(address: Address) -> bool:
         return False
 
 
+def established(address: Address) -> int:
+    """How many connections to `address` are open, of whatever process (/proc/net/tcp: remote address, state 01)."""
+    remote = f":{address[1]:04X}"
+    with open("/proc/net/tcp") as table:
+        return sum(line.split()[2].endswith(remote) and line.split()[3] == "01" for line in table)
+
+
 def download(address: Address, path: str, seconds: float) -> tuple[int, float]:
     """GETs `path` again and again on one connection for about `seconds`; bytes and seconds."""
     connection, total, start = Connection(address), 0, time.perf_counter()

@@ -26,12 +26,18 @@ class Figure:
     digits: int = 1
     goals: tuple[Goal, ...] = ()
     higher_is_better: bool = False
+    part: str = "http"
 
 
+# Names of proxies name their files, and with those their profiles.
+ONE_WORKER, TWO_WORKERS = "one-worker", "two-workers"
 GO = Goal(0.35, 0.25, "go")
 CPU = (Goal(1.0, 0.85), GO)
 ADDED = (Goal(1.0, 0.95),)
 BULK = (Goal(1.15, 1.3, BEST),)
+TLS = (Goal(1.0, 0.9),)
+GRPC = (Goal(1.0, 1.0),)
+WORKERS = (Goal(1.0, 1.0, ONE_WORKER),)
 
 FIGURES = (
     Figure("c1.cpu", "CPU µs/request, 1 connection", 1, CPU),
@@ -62,6 +68,48 @@ FIGURES = (
     Figure("idle.bytes", "bytes per idle connection", 0, (Goal(2500, 1200, VALUE),)),
     Figure("idle.wakeups", "wake-ups a minute, idle", 0, (Goal(2, 0, VALUE),)),
     Figure("start.ms", "start to first 200, ms", 1, (Goal(1.0, 0.4),)),
+    Figure("https.c1.cpu", "CPU µs/request, 1 connection", 1, TLS, part="https"),
+    Figure("https.c50.cpu", "CPU µs/request, 50 connections", 1, TLS, part="https"),
+    Figure("https.post.cpu", "CPU µs/request, POST 4 KiB, 50 conns", 1, TLS, part="https"),
+    Figure("https.new.cpu", "CPU µs/request, new TLS to origin each", 1, TLS, part="https"),
+    Figure("https.c1.p50", "p50 µs, 1 connection", 0, part="https"),
+    Figure("https.c1.p99", "p99 µs, 1 connection", 0, part="https"),
+    Figure("https.c50.rps", "requests/s, 50 connections", 0, higher_is_better=True, part="https"),
+    Figure("https.new.rps", "requests/s, new TLS to origin each", 0, higher_is_better=True, part="https"),
+    Figure("https.download.mb_s", "download MB/s, 1 stream", 0, higher_is_better=True, part="https"),
+    Figure("https.upload.mb_s", "upload MB/s, 1 stream", 0, higher_is_better=True, part="https"),
+    Figure("https.download.cpu", "CPU µs/MB, download", 0, part="https"),
+    Figure("https.upload.cpu", "CPU µs/MB, upload", 0, part="https"),
+    Figure("h2.one.cpu", "CPU µs/request, 1 stream", 1, GRPC, part="h2"),
+    Figure("h2.many.cpu", "CPU µs/request, 10 × 10 streams", 1, GRPC, part="h2"),
+    Figure("h2.one.p50", "p50 µs, 1 stream", 0, part="h2"),
+    Figure("h2.one.p99", "p99 µs, 1 stream", 0, part="h2"),
+    Figure("h2.many.rps", "requests/s, 10 × 10 streams", 0, higher_is_better=True, part="h2"),
+    Figure("grpc.get.cpu", "CPU µs/request, GET, 10 × 10 streams", 1, GRPC, part="grpc"),
+    Figure("grpc.one.cpu", "CPU µs/call, unary, 1 at once", 1, GRPC, part="grpc"),
+    Figure("grpc.many.cpu", "CPU µs/call, unary, 10 × 10 at once", 1, GRPC, part="grpc"),
+    Figure("grpc.stream.cpu", "CPU µs/message, both ways, 1 stream", 1, GRPC, part="grpc"),
+    Figure("grpc.streams.cpu", "CPU µs/message, 10 × 10 streams", 1, GRPC, part="grpc"),
+    Figure("grpc.one.p50", "p50 µs, unary, 1 at once", 0, part="grpc"),
+    Figure("grpc.one.p99", "p99 µs, unary, 1 at once", 0, part="grpc"),
+    Figure("grpc.stream.p50", "p50 µs, message both ways, 1 stream", 0, part="grpc"),
+    Figure("grpc.stream.p99", "p99 µs, message both ways, 1 stream", 0, part="grpc"),
+    Figure("grpc.get.rps", "requests/s, GET, 10 × 10 streams", 0, higher_is_better=True, part="grpc"),
+    Figure("grpc.many.rps", "calls/s, unary, 10 × 10 at once", 0, higher_is_better=True, part="grpc"),
+    Figure("grpc.streams.rps", "messages/s, 10 × 10 streams", 0, higher_is_better=True, part="grpc"),
+    Figure("workers.rate.p50", "p50 µs, 2,000 req/s", 0, part="workers"),
+    Figure("workers.rate.p99", "p99 µs, 2,000 req/s", 0, WORKERS, part="workers"),
+    Figure("workers.rate.cpu", "CPU µs/request, 2,000 req/s", 1, part="workers"),
+    Figure("workers.c50.p50", "p50 µs, 50 connections", 0, part="workers"),
+    Figure("workers.c50.p99", "p99 µs, 50 connections", 0, WORKERS, part="workers"),
+    Figure("workers.c50.cpu", "CPU µs/request, 50 connections", 1, part="workers"),
+    Figure("workers.c50.rps", "requests/s, 50 connections", 0, higher_is_better=True, part="workers"),
+    Figure("allocators.c1.cpu", "CPU µs/request, 1 connection", 1, part="allocators"),
+    Figure("allocators.c50.cpu", "CPU µs/request, 50 connections", 1, part="allocators"),
+    Figure("allocators.post.cpu", "CPU µs/request, POST 4 KiB, 50 conns", 1, part="allocators"),
+    Figure("allocators.memory.mb", "idle memory MB (PSS)", 1, part="allocators"),
+    Figure("allocators.idle.bytes", "bytes per idle connection", 0, part="allocators"),
+    Figure("allocators.after.mb", "memory MB (PSS) after the load", 1, part="allocators"),
 )
 
 

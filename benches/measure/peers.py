@@ -3,19 +3,22 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from . import client
+from . import client, h2
+from .modes import HTTP, Mode
 from .pool import Pool
 from .processes import Child, Failed, wait_for
+from .programs import GRPC_BYTES, find
 
 TEMPLATES = Path(__file__).parent.parent / "peers"
 START_LIMIT = 20.0  # seconds
+CIPHER = "TLS_AES_128_GCM_SHA256"  # the origin takes no other, so that nobody's preference decides
 
 
 @dataclass
@@ -29,6 +32,9 @@ class Site:
     proxy_cpus: set[int]
     load_cpus: set[int]
     token: str = ""
+    mode: Mode = HTTP
+    unary: client.Address | None = None  # where gRPC calls go, and where gRPC streams go
+    stream: client.Address | None = None
 
     @property
     def scheme(self) -> str:
@@ -36,16 +42,34 @@ class Site:
 
     @property
     def origin_authority(self) -> str:
-        return f"{self.origin[0]}:{self.origin[1]}"
+        return authority(self.origin)
+
+    def answers(self, address: client.Address) -> bool:
+        """Whether a proxy answers a request with 200 right now."""
+        return (h2 if self.mode.client_h2 else client).answers(address)
 
     def fill(self, template: str, target: Path, **values: str) -> Path:
         """Writes a template of benches/peers with its @NAMES@ filled in."""
         known = {"RUN": str(self.scratch), "ORIGIN": self.origin_authority, "SCHEME": self.scheme,
-                 "TOKEN": self.token, "USER": "user root;" if os.geteuid() == 0 else "", **values}
+                 "TOKEN": self.token, "USER": "user root;" if os.geteuid() == 0 else "",
+                 "H2": "http2" if self.mode.client_h2 else "", **values}
+        if self.unary and self.stream:
+            known.update(UNARY=authority(self.unary), STREAM=authority(self.stream))
         text = (TEMPLATES / template).read_text()
-        target.write_text(re.sub(r"@([A-Z_]+)@", lambda match: known[match[1]], text))
+        target.write_text(re.sub(r"@([A-Z0-9_]+)@", lambda match: known[match[1]], text))
         target.chmod(0o600)
         return target
+
+
+def make_site(mode: Mode, scratch: Path, build: Path, proxy_cpus: set[int], load_cpus: set[int], token: str = "") -> Site:
+    """A site of its own for `mode`, with what that needs."""
+    scratch.mkdir(mode=0o700)
+    site = Site(scratch, build, _free(), None, proxy_cpus, load_cpus, token, mode)
+    if mode.origin_tls:
+        site.certificate = make_certificate(scratch)
+    if mode.origin_h2:
+        site.unary, site.stream = _free(), _free()
+    return site
 
 
 @dataclass
@@ -59,6 +83,7 @@ class Peer:
     port: int = field(default_factory=client.free_port)
     env: dict[str, str] | None = None
     own_token: bool = False  # cognito-proxy: the token is the pool's, not the site's
+    resumes: bool = False  # whether a later connection to an https origin resumes the session of an earlier one
     child: Child | None = None
 
     @property
@@ -81,15 +106,24 @@ class Peer:
             self.child = None
 
     def prove(self) -> None:
-        """Checks that it does the job: the client's Authorization gone, one of its own set, Host the origin's."""
-        response = client.request(self.address, "POST", "/echo", {"Authorization": "Bearer of-the-client"}, b"12345")
-        seen = dict(line.partition("=")[::2] for line in response.body.decode(errors="replace").splitlines())
+        """Checks that it does the job: the client's Authorization gone, one of its own set, Host the origin's.
+
+        Of an https origin: the cipher that is meant, and the session taken up again by a later connection.
+        """
+        ask = h2 if self.site.mode.client_h2 else client
+        seen = {}
+        for path in ["/echo-close"] * 3 if self.site.certificate else ["/echo"]:
+            response = ask.request(self.address, "POST", path, {"authorization": "Bearer of-the-client"}, b"12345")
+            seen = dict(line.partition("=")[::2] for line in response.body.decode(errors="replace").splitlines())
         token = seen.get("authorization", "").removeprefix("Bearer ")
         expected = token.count(".") == 2 if self.own_token else token == self.site.token
         if not (response.status == 200 and expected and token != "of-the-client"):
             raise Failed(f"{self.name} does not set the token (status {response.status})")
         if seen.get("host") != self.site.origin_authority or seen.get("length") != "5":
             raise Failed(f"{self.name}: the origin saw host={seen.get('host')} length={seen.get('length')}")
+        if self.site.certificate and seen.get("cipher") != CIPHER:
+            raise Failed(f"{self.name}: the origin saw the cipher {seen.get('cipher')}, not {CIPHER}")
+        self.resumes = seen.get("reused") == "r"
 
 
 @dataclass(frozen=True)
@@ -100,26 +134,53 @@ class Program:
     binary: str
     package: str
     peer: Callable[[Site, str], Peer]
+    h2c: bool = True  # whether it speaks HTTP/2 without TLS
 
 
-def start_origin(site: Site) -> Child:
-    """The nginx behind every proxy, once it accepts connections."""
-    tls, listen_tls = "", ""
-    if site.certificate:
-        key = site.certificate.with_suffix(".key")
-        tls = f"ssl_certificate {site.certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
-        listen_tls = "ssl"
-    config = site.fill("origin.conf", site.scratch / "origin.conf", TLS=tls, LISTEN_TLS=listen_tls, ONE_KIB="x" * 1024)
-    origin = Child(nginx_argv(site, find("nginx"), config), site.load_cpus, site.scratch / "origin.log")
-    if not wait_for(lambda: client.accepts(site.origin), 10.0):
-        origin.stop()
-        raise Failed(f"the origin did not start:\n    {origin.said()}")
-    return origin
+class Origin:
+    """What stands behind every proxy: an nginx, and for gRPC two servers more, once they accept connections."""
+
+    def __init__(self, site: Site):
+        self.children: list[Child] = []
+        tls, listen = "", "http2" if site.mode.origin_h2 else ""
+        if site.certificate:
+            tls = (f"ssl_certificate {site.scratch}/origin.pem; ssl_certificate_key {site.scratch}/origin.key; "
+                   f"ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites {CIPHER};")
+            listen = "ssl"
+        config = site.fill("origin.conf", site.scratch / "origin.conf", TLS=tls, LISTEN=listen, ONE_KIB="x" * 1024)
+        try:
+            self._start(site, site.origin, "origin", nginx_argv(site, find("nginx"), config))
+            if site.unary and site.stream:
+                files = site.scratch / "grpc"
+                files.mkdir(exist_ok=True)
+                (files / "unary.grpc").write_bytes(h2.message(GRPC_BYTES))
+                (site.scratch / "mime.types").write_text("application/grpc grpc\n")
+                self._start(site, site.unary, "unary", [
+                    find("nghttpd"), "--no-tls", "-a", site.unary[0], "-d", str(files), "--no-content-length",
+                    "--mime-types-file", str(site.scratch / "mime.types"), "--trailer", "grpc-status: 0",
+                    str(site.unary[1])])
+                self._start(site, site.stream, "stream", [sys.executable, h2.__file__, str(site.stream[1])])
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        while self.children:
+            self.children.pop().stop()
+
+    def _start(self, site: Site, address: client.Address, name: str, argv: list[str]) -> None:
+        child = Child(argv, site.load_cpus, site.scratch / f"{name}.log")
+        self.children.append(child)
+        if not wait_for(lambda: not child.alive() or client.accepts(address), 10.0) or not child.alive():
+            raise Failed(f"the origin did not start:\n    {child.said()}")
 
 
-def find(binary: str) -> str | None:
-    """A program on PATH, or where system administration's programs are."""
-    return shutil.which(binary, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
+def _free() -> client.Address:
+    return ("127.0.0.1", client.free_port())
+
+
+def authority(address: client.Address) -> str:
+    return f"{address[0]}:{address[1]}"
 
 
 def nginx(site: Site, binary: str) -> Peer:
@@ -127,7 +188,8 @@ def nginx(site: Site, binary: str) -> Peer:
         tls = "" if not site.certificate else (
             f"proxy_ssl_verify on; proxy_ssl_trusted_certificate {site.certificate}; proxy_ssl_name localhost; "
             "proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;")
-        config = site.fill("nginx.conf", site.scratch / "nginx.conf", PORT=str(peer.port), TLS=tls)
+        template = "nginx-grpc.conf" if site.mode.origin_h2 else "nginx.conf"
+        config = site.fill(template, site.scratch / "nginx.conf", PORT=str(peer.port), TLS=tls)
         return nginx_argv(site, binary, config)
 
     return Peer("nginx", _version([binary, "-v"]), site, configure)
@@ -142,7 +204,9 @@ def haproxy(site: Site, binary: str) -> Peer:
     def configure(peer: Peer) -> list[str]:
         tls = "" if not site.certificate else (
             f"ssl verify required ca-file {site.certificate} sni str(localhost) verifyhost localhost")
-        config = site.fill("haproxy.cfg", site.scratch / "haproxy.cfg", PORT=str(peer.port), TLS=tls)
+        template = "haproxy-grpc.cfg" if site.mode.origin_h2 else "haproxy.cfg"
+        config = site.fill(template, site.scratch / "haproxy.cfg", PORT=str(peer.port), TLS=tls,
+                           PROTO="proto h2" if site.mode.client_h2 else "")
         return [binary, "-q", "-db", "-f", str(config)]
 
     return Peer("haproxy", _version([binary, "-v"]), site, configure)
@@ -152,7 +216,9 @@ def caddy(site: Site, binary: str) -> Peer:
     def configure(peer: Peer) -> list[str]:
         tls = "" if not site.certificate else (
             f"tls_trusted_ca_certs {site.certificate}\n\t\t\ttls_server_name localhost")
-        config = site.fill("Caddyfile", site.scratch / "Caddyfile", PORT=str(peer.port), TLS=tls)
+        template = "Caddyfile-grpc" if site.mode.origin_h2 else "Caddyfile"
+        config = site.fill(template, site.scratch / "Caddyfile", PORT=str(peer.port), TLS=tls,
+                           PROTOCOLS="h1 h2c" if site.mode.client_h2 else "h1")
         return [binary, "run", "--config", str(config), "--adapter", "caddyfile"]
 
     return Peer("caddy", _version([binary, "version"]), site, configure, env=_home(site, "caddy"))
@@ -185,29 +251,54 @@ PROGRAMS = (
     Program("nginx", "nginx", "nginx", nginx),
     Program("haproxy", "haproxy", "haproxy", haproxy),
     Program("caddy", "caddy", "caddy", caddy),
-    Program("go", "go", "golang-go", go),
+    # The standard library has no HTTP/2 without TLS.
+    Program("go", "go", "golang-go", go, h2c=False),
 )
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a cognito-proxy differs from the one that is measured elsewhere."""
+
+    workers: int = 1
+    more: str = ""  # sections of its configuration
+    env: dict[str, str] = field(default_factory=dict)
+
+
 def make_certificate(scratch: Path) -> Path:
-    """A certificate for localhost that signs itself, with its key beside it."""
-    path = scratch / "origin.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                    "-keyout", str(path.with_suffix(".key")), "-out", str(path)], check=True, capture_output=True)
-    return path
+    """An authority's certificate, and with it one for localhost, with its key: `origin.pem` and `origin.key` beside it."""
+    authority_ = scratch / "authority.pem"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    for path, more in ((authority_, ["-subj", "/CN=authority of a benchmark"]),
+                       (scratch / "origin.pem", [
+                           "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                           "-addext", "basicConstraints=critical,CA:FALSE", "-CA", str(authority_),
+                           "-CAkey", str(authority_.with_suffix(".key"))])):
+        done = subprocess.run([*new, *more, "-keyout", str(path.with_suffix(".key")), "-out", str(path)],
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise Failed(f"openssl, which has to be 3.0 or later: {done.stderr.strip()}")
+    return authority_
 
 
-def cognito_proxy(site: Site, name: str, command: list[str], pool: Pool) -> Peer:
+def cognito_proxy(site: Site, name: str, command: list[str], pool: Pool, settings: "Settings | None" = None) -> Peer:
     """The proxy, with a session that `import` has stored."""
-    env = _home(site, name)
+    settings = settings or Settings()
+    env = {**_home(site, name), **settings.env}
     admin = client.free_port()
 
     def write(peer: Peer) -> Path:
-        tls = f'ca_file = "{site.certificate}"' if site.certificate else ""
+        upstream, more = [], [settings.more]
+        if site.certificate:
+            upstream.append(f'ca_file = "{site.certificate}"')
+        if site.mode.origin_h2:
+            upstream.append('http = "h2"')
+            for path, target in (("/unary.grpc", site.unary), ("/stream", site.stream)):
+                more.append(f'[[route]]\npath = "{path}"\nupstream = "http://{authority(target)}"')
         return site.fill("cognito-proxy.toml", site.scratch / f"{name}.toml", PORT=str(peer.port),
                          ADMIN_PORT=str(admin), POOL_ID=pool.user_pool_id, CLIENT_ID=pool.client_id,
-                         POOL_ENDPOINT=pool.endpoint, TLS=tls)
+                         POOL_ENDPOINT=pool.endpoint, UPSTREAM="\n".join(upstream), MORE="\n".join(more),
+                         WORKERS=str(settings.workers))
 
     def configure(peer: Peer) -> list[str]:
         return [*command, "-c", str(write(peer)), "run"]
@@ -223,7 +314,8 @@ def cognito_proxy(site: Site, name: str, command: list[str], pool: Pool) -> Peer
 
 def token_length(peer: Peer) -> int:
     """The length of the token that a running proxy injects, so that the peers carry as much."""
-    body = client.request(peer.address, "GET", "/echo").body.decode(errors="replace")
+    ask = h2 if peer.site.mode.client_h2 else client
+    body = ask.request(peer.address, "GET", "/echo").body.decode(errors="replace")
     return len(body.splitlines()[0].removeprefix("authorization=Bearer "))
 
 

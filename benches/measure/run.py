@@ -1,4 +1,4 @@
-"""One run: which proxies are measured, in which phases, and what came of it."""
+"""One part of a run: which proxies are measured, in which phases, and what came of it."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,8 @@ import time
 
 from . import client, load, peers
 from .figures import DIRECT, Results
-from .processes import Child, Failed
+from .parts import Part
+from .processes import Failed
 
 DIRECT_LOADS = ("c1", "rate", "download", "upload")  # what the origin itself is measured with
 OVERHEAD = 0.15  # seconds of one measurement beside the load itself
@@ -22,20 +23,44 @@ def say(text: str) -> None:
 
 
 class Run:
-    """One run: the proxies that are measured, and what came of it."""
+    """One part: the proxies that are measured, and what came of it."""
 
-    def __init__(self, options: argparse.Namespace, site: peers.Site, stack: contextlib.ExitStack):
-        self.options, self.site, self.stack = options, site, stack
-        self.deadline = time.monotonic() + options.budget
-        self.results = Results()
+    def __init__(self, options: argparse.Namespace, part: Part, results: Results, stack: contextlib.ExitStack):
+        self.options, self.part, self.results, self.stack = options, part, results, stack
+        self.site: peers.Site | None = None
+        self.deadline = 0.0
         self.peers: list[peers.Peer] = []
-        self.origin: Child | None = None
+        self.all_peers: list[peers.Peer] = []  # those that were given up as well
+        self.origin: peers.Origin | None = None
         self.failures: list[str] = []
         self.foreign: list[float] = []
-        self.wrk = peers.find("wrk")
+
+    def carry_out(self, seconds: float) -> int:
+        """Measures everything that belongs to the part, in about so many seconds; returns the complete rounds."""
+        self.deadline = time.monotonic() + seconds
+        if not self.peers:
+            raise Failed("there is nobody to measure")
+        self.start_origin()
+        self.learn_token()
+        if self.part.whole or self.part.memory:
+            self.stop_origin()
+            self.idle_memory()
+            self.start_origin()
+        if self.part.whole:
+            self.start_times()
+        self.start_all()
+        if self.part.whole or self.part.memory:
+            self.idle_connections()
+        complete = self.rounds()
+        if self.part.memory:
+            self.memory_after()
+        for peer in self.peers:
+            peer.stop()
+        self.stop_origin()
+        return complete
 
     def fail(self, text: object) -> None:
-        self.failures.append(str(text))
+        self.failures.append(f"{self.part.key}: {text}")
         say(f"FAILED: {text}")
 
     def drop(self, peer: peers.Peer, why: object) -> None:
@@ -45,7 +70,7 @@ class Run:
         self.peers.remove(peer)
 
     def start_origin(self) -> None:
-        self.origin = peers.start_origin(self.site)
+        self.origin = peers.Origin(self.site)
         self.stack.callback(self.origin.stop)
 
     def stop_origin(self) -> None:
@@ -59,6 +84,7 @@ class Run:
             self.fail(error)
             return
         self.peers.append(peer)
+        self.all_peers.append(peer)
         self.stack.callback(peer.stop)
 
     def learn_token(self) -> None:
@@ -66,7 +92,7 @@ class Run:
         length = TOKEN_LENGTH
         for peer in [peer for peer in self.peers if peer.own_token]:
             try:
-                peer.start(client.answers)
+                peer.start(self.site.answers)
                 length = peers.token_length(peer)
             except (Failed, OSError) as error:
                 self.drop(peer, error)
@@ -79,7 +105,7 @@ class Run:
             try:
                 peer.start(client.accepts)
                 time.sleep(1.0)
-                self.results.add("memory.mb", peer.name, 1, peer.child.pss_bytes() / 1e6)
+                self.results.add(self.key("memory.mb"), peer.name, 1, peer.child.pss_bytes() / 1e6)
             except Failed as error:
                 self.drop(peer, error)
                 continue
@@ -99,7 +125,7 @@ class Run:
     def start_all(self) -> None:
         for peer in list(self.peers):
             try:
-                peer.start(client.answers)
+                peer.start(self.site.answers)
                 peer.prove()
             except (Failed, OSError) as error:
                 self.drop(peer, error)
@@ -117,35 +143,49 @@ class Run:
         time.sleep(2.5)
         for peer in self.peers:
             grown = peer.child.pss_bytes() - before[peer.name]
-            self.results.add("idle.bytes", peer.name, 1, grown / count)
+            self.results.add(self.key("idle.bytes"), peer.name, 1, grown / count)
         for connection in held:
             connection.close()
         time.sleep(1.5)
+        if not self.part.whole:
+            return
         woken = {peer.name: peer.child.sleeps() for peer in self.peers}
         time.sleep(self.options.idle_seconds)
         for peer in self.peers:
             grown = peer.child.sleeps() - woken[peer.name]
             self.results.add("idle.wakeups", peer.name, 1, grown * 60 / self.options.idle_seconds)
 
+    def memory_after(self) -> None:
+        time.sleep(2.5)
+        for peer in self.peers:
+            self.results.add(self.key("after.mb"), peer.name, 1, peer.child.pss_bytes() / 1e6)
+
+    def key(self, figure: str) -> str:
+        """Figures that are those of the comparison with other proxies have no part before their name."""
+        return figure if self.part.whole else f"{self.part.key}.{figure}"
+
     def rounds(self) -> int:
         """Interleaves: every load on every peer in turn, then all of it again. Returns the rounds that were complete."""
-        pairs = len(load.LOADS) * len(self.peers) + len(DIRECT_LOADS)
+        direct = DIRECT_LOADS if self.part.whole else ()
+        if not self.peers:
+            raise Failed("there is nobody left to measure")
+        pairs = len(self.part.loads) * len(self.peers) + len(direct)
         seconds = (self.deadline - time.monotonic()) / (self.options.rounds * pairs) - OVERHEAD
         seconds = min(max(seconds, SHORTEST), LONGEST)
-        say(f"rounds: {self.options.rounds}, each of {pairs} measurements, {seconds:.1f} s each")
+        say(f"{self.part.key}: {self.options.rounds} rounds, each of {pairs} measurements, {seconds:.1f} s each")
         for peer in self.peers:
-            self.sample(load.LOADS[1], peer, 0, 0.2)
+            self.sample(self.part.loads[1], peer, 0, 0.2)
         for round_ in range(1, self.options.rounds + 1):
             # Another one is the first in each round, so that none is always measured after the same neighbour.
             turn = round_ % max(1, len(self.peers))
             order = self.peers[turn:] + self.peers[:turn]
-            for kind in load.LOADS:
-                for peer in ([None] if kind.key in DIRECT_LOADS and not self.site.certificate else []) + order:
+            for kind in self.part.loads:
+                for peer in ([None] if kind.key in direct else []) + order:
                     if time.monotonic() + seconds > self.deadline + 5:
                         say("out of time: the last round is not complete")
                         return round_ - 1
                     self.sample(kind, peer, round_, seconds)
-            say(f"round {round_} of {self.options.rounds} done")
+            say(f"{self.part.key}: round {round_} of {self.options.rounds} done")
         return self.options.rounds
 
     def sample(self, kind: load.Load, peer: peers.Peer | None, round_: int, seconds: float) -> None:
@@ -155,7 +195,7 @@ class Run:
             if peer and not peer.child.alive():
                 raise Failed(f"it has ended:\n    {peer.child.said()}")
             sample = load.measure(kind, peer.address if peer else self.site.origin, peer.child if peer else None,
-                                  min(self.site.proxy_cpus), self.wrk, seconds)
+                                  min(self.site.proxy_cpus), self.site.scratch, seconds)
         except (Failed, OSError, subprocess.TimeoutExpired) as error:
             self.fail(f"{name}, {kind.key}, round {round_}: {error}")
             return

@@ -18,6 +18,7 @@ mod hop;
 mod inject;
 mod plan;
 mod pool;
+mod rehearsal;
 mod respond;
 mod route;
 mod upgrade;
@@ -33,6 +34,7 @@ use crate::session::TokenKind;
 pub use self::{
     body::Body,
     plan::{Plan, PlanError, Routing},
+    rehearsal::Rehearsal,
     worker::{Proxy, pseudonym},
 };
 
