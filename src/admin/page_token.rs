@@ -14,11 +14,14 @@ pub(super) const TOKEN_FIELD: &str = "page_token";
 pub(super) struct PageToken(Secret);
 
 impl PageToken {
-    /// A new one: 256 random bits, in letters that a form carries as they are. `None` where the system has no randomness, and then no page
-    /// can do anything.
+    /// A new one: 256 random bits, in letters that a form carries as they are. `None` where the system has no randomness,
+    /// and then no page can do anything.
+    ///
+    /// From the kernel, whose generator is ready: the library's collects entropy of its own first, which takes longer than
+    /// all the rest of a start.
     pub(super) fn random() -> Option<Self> {
         let mut bytes = [0; 32];
-        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        getrandom::fill(&mut bytes).ok()?;
         Some(Self(Secret::new(URL_SAFE_NO_PAD.encode(bytes))))
     }
 
