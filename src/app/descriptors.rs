@@ -3,11 +3,14 @@
 //! Everything is counted: what stands for as long as the process runs, what a refresh takes while it lasts, and then
 //! clients, with the connection to an upstream that each may need. Where little is left, there are fewer worker threads,
 //! each of which costs a runtime; and none at all, where the control thread must serve.
+//!
+//! Memory is shared out with them, where it is bounded: what clients make this process hold is at most half of it.
 
 use std::thread;
 
 use rustix::process::{Resource, getrlimit};
 
+use super::memory;
 use crate::{
     config::Config,
     listen::{Bound, Seats},
@@ -36,8 +39,11 @@ const LISTENER: usize = 1;
 /// commands are not to fail either.
 const RESERVE: (usize, usize) = (6, 32);
 
-/// Connections to the admin pages that there is always room for: one that watches, and one that asks.
-const PAGES: usize = 2;
+/// Connections to the admin pages that there is always room for, one that watches and one that asks, and at most.
+const PAGES: (usize, usize) = (2, 256);
+
+/// What a connection may hold beside a head on its way in and what it is read into, in bytes.
+const BESIDE_A_HEAD: usize = 16 * 1024;
 
 /// A worker thread is worth its descriptors where so many clients have room beside it.
 const FEWEST: usize = 8;
@@ -52,6 +58,8 @@ pub(super) struct Budget {
     /// The same at the admin address.
     pub(super) pages: Seats,
     share: Share,
+    /// How many bytes of memory this process may have.
+    memory: Option<u64>,
 }
 
 /// The same in numbers.
@@ -89,18 +97,24 @@ impl Budget {
             clients: Seats::new(share.clients.saturating_add(share.standing)),
             pages: Seats::new(share.pages),
             share,
+            memory: memory::bound(),
         }
     }
 
-    /// `settings` with no more connections than there are descriptors for.
+    /// `settings` with no more connections than there are descriptors and memory for.
     pub(super) fn limits(&self, settings: &server::Settings) -> server::Settings {
-        let max_connections = settings.max_connections.min(self.share.clients);
-        if max_connections < settings.max_connections {
-            tracing::warn!(
-                max_connections,
-                fix = FIX,
-                "limits.max_connections is more than this process has descriptors for"
-            );
+        let mut max_connections = settings.max_connections;
+        if self.share.clients < max_connections {
+            max_connections = self.share.clients;
+            let what = "limits.max_connections is more than this process has descriptors for";
+            tracing::warn!(max_connections, fix = FIX, "{what}");
+        }
+        let memory = self.memory.map_or(usize::MAX, |bytes| within(bytes, settings.max_header_bytes));
+        if memory < max_connections {
+            max_connections = memory;
+            // No warning: the units that come with this program have a bound, and it is enough for most.
+            let fix = "raise the bound of its memory (MemoryMax=), or lower limits.max_header_bytes";
+            tracing::info!(max_connections, fix, "limits.max_connections is more than this process has memory for");
         }
         server::Settings { max_connections, ..settings.clone() }
     }
@@ -128,7 +142,7 @@ impl Share {
         let reserve = (limit / 8).clamp(RESERVE.0, RESERVE.1);
         let share = |threads: usize| {
             let left = limit.saturating_sub(standing(threads, proxies, admins)).saturating_sub(reserve);
-            let pages = (left / 8).max(PAGES);
+            let pages = (left / 8).clamp(PAGES.0, PAGES.1);
             let standing = (left / 8).min(server::STANDING);
             // Each may need a connection to an upstream.
             let clients = left.saturating_sub(pages).saturating_sub(standing) / 2;
@@ -139,6 +153,12 @@ impl Share {
         let roomy = (1..=wanted).rev().map(share).find(|share| share.clients >= FEWEST);
         roomy.unwrap_or_else(|| share(0))
     }
+}
+
+/// How many clients may send heads of at most `head` bytes at a time, and take half of `memory`, in bytes.
+fn within(memory: u64, head: usize) -> usize {
+    let each = head.saturating_mul(2).saturating_add(BESIDE_A_HEAD);
+    (usize::try_from(memory / 2).unwrap_or(usize::MAX) / each).max(1)
 }
 
 /// What is open while nobody is served.
@@ -179,6 +199,15 @@ mod tests {
         assert!(share.threads == 4 && share.clients > 20_000 && share.standing == server::STANDING, "{share:?}");
         let share = Share::of(None, 2, 1, 1);
         assert!(share.threads == 2 && share.clients > 1 << 40, "{share:?}");
+    }
+
+    #[test]
+    fn clients_take_half_of_the_memory_at_most() {
+        // The bound of the shipped units, and the default of limits.max_header_bytes.
+        let clients = within(256 << 20, 64 << 10);
+        assert!((900..1000).contains(&clients), "{clients}");
+        assert_eq!(within(0, 64 << 10), 1);
+        assert!(within(u64::MAX, usize::MAX) >= 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod follow;
 mod gate;
 mod launch;
 mod manager;
+mod memory;
 pub mod process;
 mod seed;
 mod vitals;

@@ -13,6 +13,7 @@ use cognito_proxy::{
     store::{FileStore, TokenStore as _},
 };
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use tokio::net::TcpStream;
 
 use crate::support::{
     http::{self as wire, Connection},
@@ -222,6 +223,35 @@ async fn clients_that_take_every_descriptor_do_not_keep_a_refresh_from_its_own()
 #[tokio::test]
 async fn thirty_two_descriptors_are_enough_whatever_clients_do() {
     refreshes_within(32, 40, "").await;
+}
+
+#[tokio::test]
+async fn heads_that_never_end_do_not_take_the_memory_that_a_refresh_needs() {
+    let stage = Stage::lasting(4).await;
+    stage.configure("");
+    stage.signed_in().await;
+    // As a container or `MemoryMax=` would, but that the system refuses memory and does not kill: in KiB.
+    let proxy: Proxy = stage.home.serve_after("ulimit -d 65536").await;
+    proxy.status_that("a session", |status| (status["state"] == "fresh").then_some(())).await;
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}", "x".repeat(60 * 1024));
+    let mut crowd = Vec::new();
+    for _ in 0..500 {
+        let client = TcpStream::connect(proxy.address()).await.expect("a queue");
+        client.writable().await.expect("connected");
+        // As much as the kernel takes at once; whoever is not let in sees an end.
+        drop(client.try_write(head.as_bytes()));
+        crowd.push(client);
+    }
+    let before = stage.pool.calls().refreshed();
+    let refreshed = stage.pool.wait_for(|calls| calls.refreshed() >= before + 2);
+    tokio::time::timeout(BOUND, refreshed).await.expect("refreshes go on");
+    drop(crowd);
+    wait::until("room again", async || {
+        let answer = tokio::time::timeout(Duration::from_secs(2), wire::get(proxy.address(), "/orders")).await.ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(proxy.stop().await.code(), 0);
 }
 
 #[tokio::test]
