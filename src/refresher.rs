@@ -193,6 +193,7 @@ impl Refresher {
 
     /// Loads the stored session and looks after it until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        self.custody.tell_caveat().await;
         self.load(LOADS_PAUSE).await;
         self.ask_pool();
         while !shutdown.is_cancelled() {

@@ -24,6 +24,7 @@ pub mod output;
 mod reload;
 mod run;
 mod running;
+mod shell;
 mod short;
 mod snippet;
 mod status;
@@ -265,8 +266,8 @@ impl Global {
 
     /// The options that lead another command to the same configuration, each with a space after it.
     fn selection(&self) -> String {
-        let config = self.config.iter().map(|path| format!("-c {} ", path.display()));
-        let profile = self.profile.iter().map(|name| format!("-p {name} "));
+        let config = self.config.iter().map(|path| format!("-c {} ", shell::quoted(&path.to_string_lossy())));
+        let profile = self.profile.iter().map(|name| format!("-p {} ", shell::quoted(name)));
         config.chain(profile).collect()
     }
 
@@ -363,6 +364,17 @@ mod tests {
             assert_eq!(global.color, When::Never, "{line}");
             assert!(matches!(command, Command::Check(args) if args.explain), "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_that_a_person_is_told_to_run_leads_to_the_same_configuration() {
+        let selection = |words: &[&str]| {
+            let words = ["cognito-proxy"].iter().chain(words).chain(&["check"]);
+            Cli::try_parse_from(words).expect("a command").global.selection()
+        };
+        assert_eq!(selection(&[]), "");
+        assert_eq!(selection(&["-c", "/a/b.toml", "-p", "work"]), "-c /a/b.toml -p work ");
+        assert_eq!(selection(&["-c", "/my files/it's.toml"]), r"-c '/my files/it'\''s.toml' ");
     }
 
     #[test]

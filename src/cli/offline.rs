@@ -63,15 +63,17 @@ pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Dura
     }
 }
 
-/// Opens the idle lock of the stored session.
-pub(super) fn unlock(config: &Config) -> Result<(), Error> {
+/// Opens the idle lock of the stored session, and says whether there is one.
+pub(super) fn unlock(config: &Config) -> Result<bool, Error> {
     let store = config.store.open();
     let lock = store.lock(refresher::LOCK_WAIT).map_err(keeping::Error::from)?;
-    let Some(mut session) = store.load(SystemClock.now()).map_err(keeping::Error::from)? else { return Ok(()) };
+    let Some(mut session) = store.load(SystemClock.now()).map_err(keeping::Error::from)? else {
+        return Ok(false);
+    };
     if std::mem::take(&mut session.notes.locked) {
         store.save(&session, &lock).map_err(keeping::Error::from)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Says what went wrong and how to mend it.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Exit, Global, output};
+use super::{Exit, Global, output, shell};
 use crate::{
     admin::client::{Client, ClientError},
     app,
@@ -124,14 +124,7 @@ pub(super) fn with_sudo() -> String {
 }
 
 fn sudo(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
-    arguments.fold("sudo cognito-proxy".to_owned(), |line, argument| {
-        if !argument.is_empty() && argument.chars().all(plain) {
-            format!("{line} {argument}")
-        } else {
-            format!("{line} '{}'", argument.replace('\'', "'\\''"))
-        }
-    })
+    arguments.fold("sudo cognito-proxy".to_owned(), |line, argument| format!("{line} {}", shell::quoted(&argument)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Global, output};
+use super::{Exit, Global, output, shell::quoted_path};
 use crate::{config::Config, listen::Address};
 
 /// `snippet`'s own arguments.
@@ -167,7 +167,7 @@ fn text(client: Client, target: &Target) -> Option<String> {
 fn curl(target: &Target) -> String {
     let mut line = "curl".to_owned();
     if let Some(socket) = &target.socket {
-        let _ = write!(line, " --unix-socket {}", quoted(socket));
+        let _ = write!(line, " --unix-socket {}", quoted_path(socket));
     }
     shell_headers(&mut line, target);
     let _ = writeln!(line, " {}/", target.url());
@@ -180,14 +180,14 @@ fn grpcurl(target: &Target) -> String {
         line.push_str(" -unix");
     }
     shell_headers(&mut line, target);
-    let address = target.socket.as_ref().map_or_else(|| target.authority.clone(), |socket| quoted(socket));
+    let address = target.socket.as_ref().map_or_else(|| target.authority.clone(), |socket| quoted_path(socket));
     let _ = writeln!(line, " {address} list");
     line
 }
 
 /// The key is read by the shell when the line runs, and is in no history.
 fn shell_headers(line: &mut String, target: &Target) {
-    for (name, value) in target.headers(|file| format!("$(cat {})", quoted(file))) {
+    for (name, value) in target.headers(|file| format!("$(cat {})", quoted_path(file))) {
         let _ = write!(line, " -H \"{name}: {value}\"");
     }
 }
@@ -248,7 +248,7 @@ fn fetch(target: &Target) -> String {
 fn env(target: &Target) -> String {
     let mut text = format!("export API_URL={}\n", target.url());
     if let Some(file) = &target.key_file {
-        let _ = writeln!(text, "export API_CLIENT_KEY=\"$(cat {})\"", quoted(file));
+        let _ = writeln!(text, "export API_CLIENT_KEY=\"$(cat {})\"", quoted_path(file));
     }
     text.push_str(
         "export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1,::1\"\nexport no_proxy=\"$NO_PROXY\"\n",
@@ -258,17 +258,6 @@ fn env(target: &Target) -> String {
 
 fn json(value: &serde_json::Value) -> String {
     format!("{value:#}\n")
-}
-
-/// A word of a shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+".contains(c);
-    // A shell knows whose home `~/` is only where it is not quoted.
-    let (home, rest) = word.strip_prefix("~/").map_or(("", word), |rest| ("~/", rest));
-    if !rest.is_empty() && rest.chars().all(is_plain) {
-        return format!("{home}{rest}");
-    }
-    format!("{home}'{}'", rest.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -323,13 +312,5 @@ mod tests {
         assert_eq!(address("[::1]:8900").as_deref(), Some("localhost:8900"));
         assert_eq!(address("192.0.2.7:80").as_deref(), Some("192.0.2.7:80"));
         assert_eq!(address("[2001:db8::1]:80").as_deref(), Some("[2001:db8::1]:80"));
-    }
-
-    #[test]
-    fn words_of_a_shell_stay_one_word() {
-        for (word, is) in [("/a/b", "/a/b"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("~/a b", "~/'a b'"), ("", "''")]
-        {
-            assert_eq!(quoted(word), is);
-        }
     }
 }

@@ -86,8 +86,10 @@ impl Refusal {
                  browser",
             ),
             Self::Other(Failure::Setting { setting, .. }) => Some(setting.fix()),
-            Self::WrongPassword
-            | Self::WrongCode
+            Self::WrongPassword => Some(
+                "run the command again; where the password is forgotten, use \"forgot password\" in your application",
+            ),
+            Self::WrongCode
             | Self::SpentCode
             | Self::NewPasswordRefused { .. }
             | Self::UnknownDevice

@@ -227,8 +227,11 @@ async fn who_is_held_is_not_sent_away_for_the_refresh_of_the_new_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_refresh_counts_into_the_hold_and_the_other_way_round() {
-    // Ten seconds for a refresh, then the verdict.
-    let mut desk = Desk::stale();
+    // Eight seconds for a refresh, then the verdict.
+    let mut world =
+        World::at_nine(crate::session::Settings { mode: Mode::OnDemand, ..machine() }, 3600, 30 * 24 * HOUR);
+    world.passes(HOUR);
+    let mut desk = Desk::of(world, SETTINGS);
     let began = Instant::now();
     let requests = desk.requests(1);
     settle().await;

@@ -49,6 +49,14 @@ pub fn stored(
 }
 
 impl Custody {
+    /// Says what is doubtful about the store.
+    pub(super) async fn tell_caveat(&self) {
+        let store = Arc::clone(&self.store);
+        if let Ok(Some(caveat)) = blocking(move || Ok(store.caveat())).await {
+            tracing::warn!(store = self.store.location(), caveat, "the store is not the best place for a session");
+        }
+    }
+
     /// What a proxy starts with.
     pub(super) async fn start(&self) -> Result<Option<Box<Session>>, Unloaded> {
         let (custody, now) = (self.clone(), self.clock.now());

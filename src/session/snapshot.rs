@@ -282,9 +282,11 @@ impl Snapshot {
 
 /// The command `verb` of the profile whose sign-in is `login`.
 pub(super) fn command(login: &str, verb: &str) -> String {
-    match login.strip_suffix("login") {
-        Some(profile) => format!("{profile}{verb}"),
-        None => format!("cognito-proxy {verb}"),
+    // The profile follows the verb, or comes before it.
+    match (login.strip_prefix("cognito-proxy login"), login.strip_suffix("login")) {
+        (Some(profile), _) => format!("cognito-proxy {verb}{profile}"),
+        (None, Some(profile)) => format!("{profile}{verb}"),
+        (None, None) => format!("cognito-proxy {verb}"),
     }
 }
 
@@ -296,6 +298,8 @@ mod tests {
     fn the_commands_of_a_profile_are_those_of_its_sign_in() {
         for (login, unlock) in [
             ("cognito-proxy login", "cognito-proxy unlock"),
+            ("cognito-proxy login -p work", "cognito-proxy unlock -p work"),
+            ("cognito-proxy login -p login", "cognito-proxy unlock -p login"),
             ("cognito-proxy -p login login", "cognito-proxy -p login unlock"),
             ("cognito-proxy demo", "cognito-proxy unlock"),
         ] {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use self::disk::{Disk, Kernel};
 use super::{
-    LoadError, Lock, LockError, SaveError, TokenStore,
+    LoadError, Lock, LockError, ON_NETWORK, SaveError, TokenStore,
     place::{self, Owner, Untrusted},
     record::{self, Unreadable},
 };
@@ -45,12 +45,6 @@ impl FileStore {
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
         Self { path }
-    }
-
-    /// Whether the record lies on a network file system, where its lock may not hold between machines: worth a warning.
-    #[must_use]
-    pub fn is_on_network(&self) -> bool {
-        place::is_on_network(self.directory())
     }
 
     fn directory(&self) -> &Path {
@@ -210,6 +204,10 @@ impl TokenStore for FileStore {
 
     fn location(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        place::is_on_network(self.directory()).then_some(ON_NETWORK)
     }
 }
 

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub use self::error::KeyringError;
 use self::service::{Attributes, Prompting, Service};
 use super::{
-    LoadError, Lock, LockError, SaveError, TokenStore,
+    LoadError, Lock, LockError, ON_NETWORK, SaveError, TokenStore,
     place::{self, directory},
     record::{self, Unreadable},
     sibling,
@@ -230,5 +230,10 @@ impl TokenStore for KeyringStore {
 
     fn location(&self) -> String {
         format!("the item \"{}\" of the keyring", self.label())
+    }
+
+    /// Its locks lie beside the record that a file store would have.
+    fn caveat(&self) -> Option<&'static str> {
+        place::is_on_network(directory(&self.path)).then_some(ON_NETWORK)
     }
 }

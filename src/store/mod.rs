@@ -121,7 +121,16 @@ pub trait TokenStore: Send + Sync {
 
     /// What a person calls this place: the path, or the keyring's name.
     fn location(&self) -> String;
+
+    /// What is doubtful about this place although it may be used, where something is.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
 }
+
+/// Locks of NFS and SMB depend on servers and mount options (flock(2), "NFS details" and "CIFS details").
+const ON_NETWORK: &str = "it lies on a network file system, where locks may not hold between machines: use one machine, \
+                          or set store.path to a local disk";
 
 /// `session` in the form of its record, as one process hands it to another.
 ///

@@ -87,13 +87,18 @@ pub(super) fn checked_directory(path: &Path) -> io::Result<Result<Owner, Untrust
     let found = fs::metadata(path)?;
     let us = us();
     let mode = found.mode() & 0o7777;
-    Ok(if us != 0 && found.uid() != us && found.uid() != 0 {
+    Ok(if !is_trusted(found.uid(), us) {
         Err(Untrusted::Owner { path: path.to_owned(), owner: found.uid(), us })
     } else if mode & 0o022 != 0 {
         Err(Untrusted::Directory { path: path.to_owned(), mode })
     } else {
         Ok(Owner { uid: found.uid(), gid: found.gid(), us })
     })
+}
+
+/// Whether a directory of `owner` is fit for secrets of `us`: root's is, and root acts for whoever it belongs to.
+const fn is_trusted(owner: u32, us: u32) -> bool {
+    us == 0 || owner == us || owner == 0
 }
 
 /// Makes the directory and those above it, 0700, where they are not there; they belong to whom the nearest one does
@@ -159,11 +164,15 @@ pub(super) fn check_record(path: &Path, found: &Metadata, owner: Owner, reading:
 /// Whether locks on files in `directory` may not hold between machines.
 #[cfg(target_os = "linux")]
 pub(super) fn is_on_network(directory: &Path) -> bool {
-    /// The magic numbers of CIFS and SMB2 (`linux/magic.h`), of which rustix knows none.
-    const SMB: [u32; 2] = [0xFF53_4D42, 0xFE53_4D42];
-    let Ok(found) = rustix::fs::statfs(directory) else { return false };
     // The type is 64 bits wide or 32, with a sign or without, by platform; the numbers have 32 bits.
-    let magic = i128::from(found.f_type) & 0xFFFF_FFFF;
+    rustix::fs::statfs(directory).is_ok_and(|found| is_network(i128::from(found.f_type) & 0xFFFF_FFFF))
+}
+
+/// Whether a file system with this magic number (`linux/magic.h`) lies on another machine.
+#[cfg(target_os = "linux")]
+fn is_network(magic: i128) -> bool {
+    /// CIFS and SMB2, of which rustix knows none.
+    const SMB: [u32; 2] = [0xFF53_4D42, 0xFE53_4D42];
     magic == i128::from(rustix::fs::NFS_SUPER_MAGIC) || SMB.iter().any(|smb| magic == i128::from(*smb))
 }
 
@@ -189,6 +198,23 @@ mod tests {
             let checked = check_record(file.path(), &found, owner, true);
             assert_eq!(checked.is_ok(), trusted, "{owner:?} {checked:?}");
             assert!(trusted || matches!(checked, Err(Untrusted::Owner { .. })), "{checked:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn file_systems_of_other_machines_are_told_from_ones_own() {
+        for (magic, on_network) in
+            [(0x6969, true), (0xFF53_4D42, true), (0xFE53_4D42, true), (0xEF53, false), (0x0102_1994, false)]
+        {
+            assert_eq!(is_network(magic), on_network, "{magic:x}");
+        }
+    }
+
+    #[test]
+    fn a_directory_belongs_to_us_or_to_root_where_we_are_not_root() {
+        for (owner, us, trusted) in [(7, 7, true), (0, 7, true), (8, 7, false), (8, 0, true), (0, 0, true)] {
+            assert_eq!(is_trusted(owner, us), trusted, "{owner} {us}");
         }
     }
 

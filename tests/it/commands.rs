@@ -239,13 +239,18 @@ async fn logout_forgets_with_a_proxy_and_without_one() {
     for running in [false, true] {
         let proxy = if running { Some(home.serve_with(&[]).await) } else { None };
         import(&home, &pool).await;
-        exits(&home.run(&["unlock"]).await, 0);
+        let unlocked = home.run(&["unlock"]).await;
+        exits(&unlocked, 0);
+        assert_eq!(unlocked.stderr, "", "running: {running}");
         exits(&home.run(&["status"]).await, 0);
         exits(&home.run(&["logout", "--yes"]).await, 0);
         assert!(!home.store().exists(), "running: {running}");
         exits(&home.run(&["status"]).await, 4);
         exits(&home.run(&["token"]).await, 4);
         exits(&home.run(&["logout"]).await, 0);
+        let idle = home.run(&["unlock"]).await;
+        exits(&idle, 0);
+        assert_eq!(idle.stderr, "nothing to unlock: nobody has signed in\n", "running: {running}");
         if let Some(proxy) = proxy {
             proxy.stop().await;
         }

@@ -1,7 +1,11 @@
 //! What another process stores is taken up where it is newer and ours, and never written over; what is stored and not
 //! genuine is not injected.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use cognito_proxy::{
     clock::{Clock as _, SystemClock},
@@ -15,11 +19,12 @@ use cognito_proxy::{
     tls,
 };
 use tokio::sync::oneshot;
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::support::{
     http,
     proxy::Home,
-    shell::Shell,
+    shell::{Hooked, Shell},
     stage::Stage,
     wait::{self, BOUND},
 };
@@ -124,6 +129,39 @@ async fn a_stored_token_that_is_not_genuine_is_not_injected_and_the_refresh_toke
     running.generation(2).await;
     assert!(running.is_injecting());
     running.stop().await;
+}
+
+/// The fields of every event, as text.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Heard {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut text = event.metadata().level().to_string();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            write!(text, " {field}={value:?}").expect("a string takes it");
+        });
+        self.0.lock().expect("whole").push(text);
+    }
+}
+
+#[tokio::test]
+async fn what_is_doubtful_about_a_store_is_said_once() {
+    let shell = Shell::rotating(0).await;
+    shell.signed_in().await;
+    for caveat in [Some("it lies on a network file system"), None] {
+        let heard = Heard::default();
+        let _listening = tracing_subscriber::registry().with(heard.clone()).set_default();
+        let mut store = Hooked::over(shell.store());
+        store.caveat = caveat;
+        let running = shell.start_with(shell.issuer(), Arc::new(store), None);
+        running.until("the record", |snapshot| snapshot.facts.identity.is_some()).await;
+        running.stop().await;
+        let heard = heard.0.lock().expect("whole");
+        let said: Vec<_> = heard.iter().filter(|text| text.contains("caveat=")).collect();
+        assert_eq!(said.len(), usize::from(caveat.is_some()), "{heard:?}");
+        assert!(said.iter().all(|text| text.starts_with("WARN") && text.contains("network file system")), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -99,7 +99,14 @@ impl Error {
             ),
             Self::Loose { path, .. } => Some(format!("keep it to yourself: chmod 600 {}", path.display())),
             Self::TimedOut(_) => Some("run the command again, with --timeout for more time".into()),
-            Self::Read { .. } | Self::Empty { .. } | Self::Terminal(_) | Self::Interrupted => None,
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("name a file that is there, or - for standard input: --password-file FILE".into())
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("give it in a file of your own, or on standard input: --password-file FILE".into())
+            }
+            Self::Empty { .. } => Some("write the password, and nothing else, into the first line".into()),
+            Self::Read { .. } | Self::Terminal(_) | Self::Interrupted => None,
         }
     }
 

@@ -116,6 +116,33 @@ async fn an_endpoint_that_does_not_know_the_call_is_asked_by_the_older_one_from_
 }
 
 #[tokio::test]
+async fn the_older_call_takes_the_device_along_and_is_a_witness_of_the_clock_too() {
+    let server = Scripted::start([good(None)]).await;
+    let settings = Settings { refresh_api: RefreshApi::InitiateAuth, ..settings(&server.url()) };
+    let device = Some(Device { key: "device-1".into(), group_key: None, password: None });
+    let grant = issuer(settings).refresh(RefreshRequest { device, ..with_keys() }).await.expect("tokens");
+    assert_eq!(grant.date, Some(UnixTime::from_secs(1_003_601)));
+    let (name, body) = operation(&server.requests().await[0]);
+    let parameters = json!({ "REFRESH_TOKEN": "eyJ-refresh-0", "DEVICE_KEY": "device-1" });
+    assert_eq!((name.as_str(), &body["AuthParameters"]), ("InitiateAuth", &parameters));
+}
+
+/// Each of them is the pool's own, and together they are two people's: whoever's they are, whether or not it is known.
+#[tokio::test]
+async fn an_access_token_of_another_subject_than_the_id_token_is_refused() {
+    for subject in [Some("4f1c".to_owned()), None] {
+        let mut other = access_claims();
+        other["sub"] = json!("mallory");
+        let act = tokens(&POOL.sign(&id_claims()), Some(&POOL.sign(&other)), Some("refresh-1"));
+        let server = Scripted::start([act]).await;
+        let request = RefreshRequest { subject, ..with_keys() };
+        let failure = issuer(settings(&server.url())).refresh(request).await.expect_err("refused");
+        let Failure::Unacceptable { detail } = failure else { panic!("{failure:?}") };
+        assert!(detail.contains("`sub` is \"mallory\""), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_plain_500_is_no_reason_to_change_the_call() {
     for act in [refusal(500, "InternalErrorException", "oops"), body(500, "text/plain", "oops")] {
         let server = Scripted::start([act]).await;

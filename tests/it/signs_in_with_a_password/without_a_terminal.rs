@@ -54,7 +54,14 @@ async fn a_wrong_password_from_a_file_is_not_tried_again() {
     let stage = stage().await;
     let path = stage.home.write("password", "wrong\n").display().to_string();
     let finished = login(&stage, &["--password-file", &path]).await;
-    assert_eq!((finished.code(), finished.stderr.as_str()), (4, "error: incorrect username or password\n"));
+    assert_eq!(
+        (finished.code(), finished.stderr.as_str()),
+        (
+            4,
+            "error: incorrect username or password\nhelp: run the command again; where the password is forgotten, use \
+             \"forgot password\" in your application\n"
+        )
+    );
     assert_eq!(stage.pool.calls().count(|call| call.is_refused("NotAuthorizedException")), 1);
 }
 
@@ -75,6 +82,7 @@ async fn what_is_missing_is_named() {
     let stage = with_user(|user| user.with_factor(Factor::Application)).await;
     let path = stage.home.write("password", PASSWORD).display().to_string();
     let empty = stage.home.write("empty", "\n").display().to_string();
+    let absent = stage.home.path("absent").display().to_string();
     for (arguments, code, words) in [
         (
             vec!["login", "--method", "password"],
@@ -91,7 +99,18 @@ async fn what_is_missing_is_named() {
         (
             [&LOGIN[..], &["--password-file", &empty]].concat(),
             2,
-            format!("error: {empty} has no password in its first line\n"),
+            format!(
+                "error: {empty} has no password in its first line\nhelp: write the password, and nothing else, into the \
+                 first line\n"
+            ),
+        ),
+        (
+            [&LOGIN[..], &["--password-file", &absent]].concat(),
+            1,
+            format!(
+                "error: {absent} cannot be read: No such file or directory (os error 2)\nhelp: name a file that is \
+                 there, or - for standard input: --password-file FILE\n"
+            ),
         ),
         (
             [&LOGIN[..], &["--password-file", &path]].concat(),

@@ -277,6 +277,7 @@ pub(crate) struct Hooked {
     pub(crate) before_save: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     pub(crate) after_save: Box<dyn Fn() + Send + Sync>,
     pub(crate) before_clear: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
+    pub(crate) caveat: Option<&'static str>,
 }
 
 impl Hooked {
@@ -288,6 +289,7 @@ impl Hooked {
             before_save: Box::new(|| Ok(())),
             after_save: Box::new(|| ()),
             before_clear: Box::new(|| Ok(())),
+            caveat: None,
         }
     }
 
@@ -324,6 +326,10 @@ impl TokenStore for Hooked {
 
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        self.caveat.or_else(|| self.inner.caveat())
     }
 }
 
