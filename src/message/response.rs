@@ -126,8 +126,8 @@ pub(crate) fn write(head: &Parts, framing: &Outgoing, length: &SizeHint, how: Wr
         match *name {
             CONTENT_LENGTH => stated = Some(value),
             TRANSFER_ENCODING => {}
-            // Where the connection ends, nothing else about it is left to say; a switch ends it too.
-            CONNECTION if !how.keeps_alive && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
+            // Said below, once.
+            CONNECTION if value.as_bytes().eq_ignore_ascii_case(b"close") => {}
             TRAILER if !is_chunked => {}
             _ => {
                 has_date |= *name == DATE;

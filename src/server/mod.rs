@@ -218,4 +218,6 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::listen::{self, Local, Owner, Passed, Peer};
 
 /// Lets everybody in, and remembers who came.
 #[derive(Debug, Default)]
-struct Open(RefCell<Vec<Connection>>);
+pub(super) struct Open(RefCell<Vec<Connection>>);
 
 impl Gate for Open {
     type Peer = ();
@@ -31,7 +31,7 @@ impl Gate for Open {
     fn decorate(&self, (): &(), _: &mut HeaderMap) {}
 }
 
-fn limits() -> Settings {
+pub(super) fn limits() -> Settings {
     Settings {
         header_timeout: Duration::from_secs(10),
         first_byte_timeout: Duration::from_secs(10),
@@ -44,7 +44,7 @@ fn limits() -> Settings {
     }
 }
 
-fn local<F: Future>(test: F) -> F::Output {
+pub(super) fn local<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

@@ -162,7 +162,7 @@ where
                     return Poll::Ready(None);
                 }
                 if let Poll::Ready(response) = answering.as_mut().poll(cx) {
-                    return Poll::Ready((!self.wire.is_gone()).then_some(response));
+                    return Poll::Ready(Some(response));
                 }
                 // The response waits for it, should it not be out by then.
                 let _: Poll<()> = self.wire.poll_continue(cx);

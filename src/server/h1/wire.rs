@@ -164,11 +164,6 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Whether the client is known to have left.
-    pub(super) fn is_gone(&self) -> bool {
-        self.0.borrow().is_gone
-    }
-
     /// Whether the client has left. While the body is being read, its reader finds out; after that whatever comes is
     /// read ahead, up to a limit.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
