@@ -94,6 +94,7 @@ impl Budget {
         }
         Self {
             threads: share.threads,
+            // Not of memory: whoever has no room for that reason is told so, or closed, at once.
             clients: Seats::new(share.clients.saturating_add(share.standing)),
             pages: Seats::new(share.pages),
             share,
@@ -109,7 +110,9 @@ impl Budget {
             let what = "limits.max_connections is more than this process has descriptors for";
             tracing::warn!(max_connections, fix = FIX, "{what}");
         }
-        let memory = self.memory.map_or(usize::MAX, |bytes| within(bytes, settings.max_header_bytes));
+        let memory = within(self.memory, settings.max_header_bytes);
+        // Some are for those who are told that there is no room.
+        let memory = memory - (memory / 8).min(server::STANDING);
         if memory < max_connections {
             max_connections = memory;
             // No warning: the units that come with this program have a bound, and it is enough for most.
@@ -155,8 +158,9 @@ impl Share {
     }
 }
 
-/// How many clients may send heads of at most `head` bytes at a time, and take half of `memory`, in bytes.
-fn within(memory: u64, head: usize) -> usize {
+/// How many connections may bring heads of at most `head` bytes at a time, and take half of `memory`, in bytes.
+fn within(memory: Option<u64>, head: usize) -> usize {
+    let Some(memory) = memory else { return usize::MAX };
     let each = head.saturating_mul(2).saturating_add(BESIDE_A_HEAD);
     (usize::try_from(memory / 2).unwrap_or(usize::MAX) / each).max(1)
 }
@@ -204,10 +208,11 @@ mod tests {
     #[test]
     fn clients_take_half_of_the_memory_at_most() {
         // The bound of the shipped units, and the default of limits.max_header_bytes.
-        let clients = within(256 << 20, 64 << 10);
+        let clients = within(Some(256 << 20), 64 << 10);
         assert!((900..1000).contains(&clients), "{clients}");
-        assert_eq!(within(0, 64 << 10), 1);
-        assert!(within(u64::MAX, usize::MAX) >= 1);
+        assert_eq!(within(Some(0), 64 << 10), 1);
+        assert_eq!(within(Some(u64::MAX), usize::MAX), 1);
+        assert_eq!(within(None, 64 << 10), usize::MAX);
     }
 
     #[test]

@@ -11,9 +11,11 @@ use rustix::process::{Resource, getrlimit};
 /// Where cgroups are (`cgroups(7)`).
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The lowest bound, in bytes; `None` where there is none, or none can be read.
+/// The lowest bound of what may be resident, in bytes; `None` where there is none, or none can be read.
 pub(super) fn bound() -> Option<u64> {
+    // These count what was asked for, of which buffers that grow by doubling use half.
     let limits = [Resource::Data, Resource::As].into_iter().filter_map(|resource| getrlimit(resource).current);
+    let limits = limits.map(|bytes| bytes / 2);
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     limits.chain(of_cgroup(&membership, |path| fs::read_to_string(path).ok())).min()
 }

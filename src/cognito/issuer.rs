@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -38,7 +38,8 @@ use crate::{
 /// Refreshes at Cognito itself.
 pub struct CognitoIssuer {
     settings: Settings,
-    client: Client,
+    /// Made for the first call: a process that starts with a token that is good needs none for an hour.
+    client: OnceLock<Client>,
     transport: Transport,
     clock: SharedClock,
     /// Held for moments, never across an `await`.
@@ -83,7 +84,7 @@ impl CognitoIssuer {
     #[must_use]
     pub fn new(settings: Settings, transport: Transport, clock: SharedClock) -> Self {
         Self {
-            client: sdk::client(&settings, transport.clone()),
+            client: OnceLock::new(),
             settings,
             transport,
             clock,
@@ -123,6 +124,10 @@ impl CognitoIssuer {
     pub async fn app_client(&self) -> Option<Result<AppClient, Failure>> {
         let credentials = self.aws_credentials.as_ref()?;
         describe::app_client(&self.settings, self.transport.clone(), credentials).await.transpose()
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| sdk::client(&self.settings, self.transport.clone()))
     }
 
     async fn ask_validity(&self) -> Option<Duration> {
@@ -198,7 +203,7 @@ impl CognitoIssuer {
         let witness = DateWitness::default();
         let secret = self.settings.client_secret.as_ref();
         let call = self
-            .client
+            .client()
             .get_tokens_from_refresh_token()
             .refresh_token(request.refresh_token.expose())
             .client_id(&self.settings.client_id)
@@ -216,7 +221,7 @@ impl CognitoIssuer {
         let witness = DateWitness::default();
         let hash = self.settings.client_secret.as_ref().map(|secret| self.secret_hash(secret, request));
         let call = self
-            .client
+            .client()
             .initiate_auth()
             .auth_flow(AuthFlowType::RefreshTokenAuth)
             .client_id(&self.settings.client_id)

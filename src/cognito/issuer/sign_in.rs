@@ -47,7 +47,7 @@ impl CognitoIssuer {
             Call::VerifySoftwareToken { session, code } => self.verify_token(session, code).await,
             Call::ConfirmDevice { access_token, key, salt, verifier, name } => {
                 let config = DeviceSecretVerifierConfigType::builder().salt(salt).password_verifier(verifier).build();
-                let call = self.client.confirm_device().access_token(access_token.expose()).device_key(key);
+                let call = self.client().confirm_device().access_token(access_token.expose()).device_key(key);
                 let call = call.device_secret_verifier_config(config).device_name(name);
                 let confirmed = call.send().await.map_err(|error| refused(&error, &[access_token.expose(), verifier]));
                 confirmed.map(|_| Reply::DeviceConfirmed)
@@ -59,7 +59,7 @@ impl CognitoIssuer {
         // Before a code is spent whose tokens could not be verified.
         self.ready().await.map_err(Refusal::Other)?;
         let (witness, parameters) = (DateWitness::default(), self.hashed(parameters));
-        let mut call = self.client.initiate_auth().client_id(&self.settings.client_id).auth_flow(match flow {
+        let mut call = self.client().initiate_auth().client_id(&self.settings.client_id).auth_flow(match flow {
             Flow::Srp => AuthFlowType::UserSrpAuth,
             Flow::Choice => AuthFlowType::UserAuth,
             Flow::Password => AuthFlowType::UserPasswordAuth,
@@ -86,7 +86,7 @@ impl CognitoIssuer {
     ) -> Result<Reply, Refusal> {
         let (witness, responses) = (DateWitness::default(), self.hashed(responses));
         let mut call = self
-            .client
+            .client()
             .respond_to_auth_challenge()
             .client_id(&self.settings.client_id)
             .challenge_name(ChallengeNameType::from(challenge))
@@ -106,7 +106,7 @@ impl CognitoIssuer {
     }
 
     async fn associate(&self, session: &Secret) -> Result<Reply, Refusal> {
-        let call = self.client.associate_software_token().session(session.expose());
+        let call = self.client().associate_software_token().session(session.expose());
         let output = call.send().await.map_err(|error| refused(&error, &[session.expose()]))?;
         match (output.secret_code, output.session) {
             (Some(secret), Some(session)) => {
@@ -117,7 +117,7 @@ impl CognitoIssuer {
     }
 
     async fn verify_token(&self, session: &Secret, code: &Secret) -> Result<Reply, Refusal> {
-        let call = self.client.verify_software_token().session(session.expose()).user_code(code.expose());
+        let call = self.client().verify_software_token().session(session.expose()).user_code(code.expose());
         let output = call.send().await.map_err(|error| refused(&error, &[session.expose(), code.expose()]))?;
         match output
             .status
