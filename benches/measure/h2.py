@@ -1,10 +1,10 @@
 """HTTP/2 by prior knowledge over plain sockets (RFC 9113): frames, a small client, and an origin that echoes streams.
 
-    python3 h2.py PORT        the origin: answers every stream with what it is sent, frame by frame, as a gRPC server would
+    python3 h2.py PORT    the origin: answers every stream with what it is sent, message by message, as gRPC does
 
-Requests are encoded as clients do (RFC 7541): every field enters the dynamic table with the first request on a connection,
-and is one byte from then on. Field blocks that arrive are read as far as the status, which every server sends as one byte;
-nothing else is asked of them here.
+Requests are encoded as clients do (RFC 7541): every field enters the dynamic table with the first request on a
+connection, and is one byte from then on. Field blocks that arrive are read as far as the status, which every server
+sends as one byte; nothing else is asked of them here.
 """
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def open_streams(connection: "Connection", count: int, body: bytes | None = None
     return [stream for stream, _ in opened]
 
 
-def converse(connections: list["Connection"], count: int, messages: int, body: bytes, until: float = 0.0) -> list[float]:
+def converse(connections: list["Connection"], count: int, messages: int, body: bytes,
+             until: float = 0.0) -> list[float]:
     """gRPC streams, `count` on each connection: `messages` times one goes out on every stream and comes back.
 
     Ends before that once the clock (time.perf_counter) is past `until`. Returns the seconds of each time.
@@ -174,7 +175,7 @@ class Connection:
         self.socket.close()
 
     def request(self, body: bytes | None = None, end: bool = True) -> tuple[Stream, bytes]:
-        """A new stream, and the bytes that open it; `body` goes with them, and the stream is open still unless `end`."""
+        """A new stream, and the bytes that open it, `body` among them; it stays open unless `end`."""
         stream = Stream(self.next, self.initial)
         self.streams[stream.number] = stream
         self.next += 2

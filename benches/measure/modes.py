@@ -16,7 +16,8 @@ class Mode:
 
 
 HTTP = Mode("http", "HTTP/1.1 to an HTTP/1.1 origin")
-HTTPS = Mode("https", "HTTP/1.1 to an https origin (TLS 1.3, TLS_AES_128_GCM_SHA256, P-256 certificate)", origin_tls=True)
+HTTPS = Mode("https", "HTTP/1.1 to an https origin (TLS 1.3, TLS_AES_128_GCM_SHA256, P-256 certificate)",
+             origin_tls=True)
 H2 = Mode("h2", "HTTP/2 to an HTTP/1.1 origin", client_h2=True)
 GRPC = Mode("grpc", "HTTP/2 and gRPC to an HTTP/2 origin", client_h2=True, origin_h2=True)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from . import load, modes
 from .figures import ONE_WORKER, TWO_WORKERS
@@ -19,7 +20,7 @@ class Part:
     loads: tuple[load.Load, ...]
     share: float  # of the time that all parts have together
     # cognito-proxy in several ways and nothing beside it; otherwise once, beside the peers.
-    variants: dict[str, Settings] | None = None
+    variants: Callable[[], dict[str, Settings]] | None = None
     # Memory, start-up, idle connections and wake-ups as well, and the origin without a proxy.
     whole: bool = False
     memory: bool = False  # of these memory and idle connections only
@@ -47,13 +48,16 @@ def library(file: str) -> Path | None:
                  for path in (Path(folder) / file, *Path(folder).glob(f"*-linux-gnu/{file}")) if path.exists()), None)
 
 
-def parts() -> tuple[Part, ...]:
-    return (
-        Part("http", modes.HTTP.title, modes.HTTP, load.HTTP_LOADS, 0.46, whole=True),
-        Part("https", modes.HTTPS.title, modes.HTTPS, load.HTTPS_LOADS, 0.17),
-        Part("h2", modes.H2.title, modes.H2, load.H2_LOADS, 0.08),
-        Part("grpc", modes.GRPC.title, modes.GRPC, load.GRPC_LOADS, 0.15),
-        Part("workers", "One worker and two, on two CPUs shared with the load", modes.HTTP, load.WORKERS_LOADS, 0.05,
-             {ONE_WORKER: Settings(), TWO_WORKERS: Settings(workers=2)}, shared_cpus=True),
-        Part("allocators", "Allocators", modes.HTTP, load.ALLOCATOR_LOADS, 0.09, allocators(), memory=True),
-    )
+def workers() -> dict[str, Settings]:
+    return {ONE_WORKER: Settings(), TWO_WORKERS: Settings(workers=2)}
+
+
+PARTS = (
+    Part("http", modes.HTTP.title, modes.HTTP, load.HTTP_LOADS, 0.46, whole=True),
+    Part("https", modes.HTTPS.title, modes.HTTPS, load.HTTPS_LOADS, 0.17),
+    Part("h2", modes.H2.title, modes.H2, load.H2_LOADS, 0.08),
+    Part("grpc", modes.GRPC.title, modes.GRPC, load.GRPC_LOADS, 0.15),
+    Part("workers", "One worker and two, on two CPUs shared with the load", modes.HTTP, load.WORKERS_LOADS, 0.05,
+     workers, shared_cpus=True),
+    Part("allocators", "Allocators", modes.HTTP, load.ALLOCATOR_LOADS, 0.09, allocators, memory=True),
+)

@@ -61,7 +61,8 @@ class Site:
         return target
 
 
-def make_site(mode: Mode, scratch: Path, build: Path, proxy_cpus: set[int], load_cpus: set[int], token: str = "") -> Site:
+def make_site(mode: Mode, scratch: Path, build: Path, proxy_cpus: set[int], load_cpus: set[int],
+              token: str = "") -> Site:
     """A site of its own for `mode`, with what that needs."""
     scratch.mkdir(mode=0o700)
     site = Site(scratch, build, _free(), None, proxy_cpus, load_cpus, token, mode)
@@ -266,7 +267,7 @@ class Settings:
 
 
 def make_certificate(scratch: Path) -> Path:
-    """An authority's certificate, and with it one for localhost, with its key: `origin.pem` and `origin.key` beside it."""
+    """An authority's certificate; beside it `origin.pem`, which it has signed for localhost, and `origin.key`."""
     authority_ = scratch / "authority.pem"
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     for path, more in ((authority_, ["-subj", "/CN=authority of a benchmark"]),

@@ -67,21 +67,23 @@ def markdown(results: Results, sections: list[Section], about: dict) -> str:
     """The same as Markdown: a table for each part, each figure with its goals."""
     machine = about["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(about["versions"].items()))
-    lines = [f"{about['at'][:10]}, {about['commit']}: {machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}; "
-             f"{versions}. Token of {about['token_bytes']} bytes."]
+    lines = [f"{about['at'][:10]}, {about['commit']}: {machine['cpu']}, {machine['cpus']} CPUs, "
+             f"Linux {machine['kernel']}; {versions}. Token of {about['token_bytes']} bytes."]
     for section in sections:
         proxies, base = section.proxies(), section.base()
         others = [peer for peer in section.peers if peer not in proxies]
         against = [peer for peer in proxies if peer != base]
         head = ["", *section.columns(), *([f"{peer} ÷ {base}" for peer in against] if base else []), "goal", "reached"]
         lines += ["", f"### {section.part.title}", "",
-                  f"Medians of {section.rounds} rounds, ± half the spread; ratios are medians of the rounds' ratios.", "",
+                  f"Medians of {section.rounds} rounds, ± half the spread; ratios are medians of the rounds' ratios.",
+                  "",
                   _cells(head), _cells(["---", *["---:"] * (len(head) - 3), "---", "---"])]
         for figure in section.figures(results):
             goals = [(goal, cells) for goal in figure.goals for peer in proxies
                      if (cells := _against_goal(results, figure, goal, peer, others))]
+            medians = [_median(figure, results.values(figure.key, peer)) for peer in section.columns()]
             lines.append(_cells([
-                figure.label, *(" ".join(_median(figure, results.values(figure.key, peer)).split()) for peer in section.columns()),
+                figure.label, *(" ".join(median.split()) for median in medians),
                 *([_ratio(results.ratios(figure.key, peer, base)) for peer in against] if base else []),
                 "; ".join(dict.fromkeys(cells[1] for _, cells in goals)),
                 "; ".join(cells[3] for _, cells in goals)]))
