@@ -286,3 +286,14 @@ fn closing_ends_what_draining_would_wait_for() {
         assert_eq!(rest(&mut client).await, "");
     });
 }
+
+/// A thousand clients that wait hold a thousand of these.
+#[test]
+fn a_connection_that_rests_is_small() {
+    type Service = fn(Request<ClientBody>, Rc<Connection>) -> std::future::Ready<Response<reply::Body>>;
+    fn size<A, B, C, D, E, P, F>(_: fn(A, B, C, D, E, P) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(connection::serve_connection::<Open, Service, _, _>);
+    assert!(size <= 700, "{size} bytes");
+}
