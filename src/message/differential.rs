@@ -30,7 +30,7 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
     let mut bytes = BytesMut::from(bytes);
     let read = loop {
         let Some(end) = head::end(&bytes, 0) else { return Ok(None) };
-        let read = response::read(&bytes.split_to(end).freeze(), method, HeaderMap::new())?;
+        let read = response::read(&bytes.split_to(end).freeze(), method)?;
         if !read.status.is_informational() || read.status == StatusCode::SWITCHING_PROTOCOLS {
             break read;
         }

@@ -11,7 +11,10 @@ use http::{
     },
 };
 
-use super::head::{self, MOST_FIELDS};
+use super::{
+    head::{self, MOST_FIELDS},
+    inbox::LongHead,
+};
 
 /// The longest line before a chunk, and all of its extensions in one body together.
 const LONGEST_LINE: usize = 4 * 1024;
@@ -44,6 +47,12 @@ pub(crate) enum Malformed {
     /// The trailers are malformed, or too many.
     #[error("its trailers are malformed")]
     Trailers,
+}
+
+impl From<LongHead> for Malformed {
+    fn from(_: LongHead) -> Self {
+        Self::LongHead
+    }
 }
 
 /// How a body is framed that comes in.

@@ -63,7 +63,7 @@ fn read<'p>(mut pieces: impl Iterator<Item = &'p [u8]>, method: &Method) -> Read
         };
         searched = 0;
         length += end;
-        match response::read(&bytes.split_to(end).freeze(), method, HeaderMap::new()) {
+        match response::read(&bytes.split_to(end).freeze(), method) {
             Ok(head) if head.status.is_informational() && head.status != 101 => {}
             Ok(head) => break head,
             Err(why) => {

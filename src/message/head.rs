@@ -1,8 +1,10 @@
 //! What heads of requests and of responses have in common (RFC 9112 §2 and §5).
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use httparse::Header;
 
 /// The most fields in a head or among trailers.
 pub(crate) const MOST_FIELDS: usize = 100;
@@ -14,11 +16,15 @@ const KEPT_MAPS: usize = 64;
 thread_local! {
     /// The maps of heads that are over, for the next ones.
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    /// Where the names and the values of the head lie that is being read.
+    static PLACES: RefCell<Vec<[Range<usize>; 2]>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty map, with room where one has been kept.
-pub(crate) fn empty_fields() -> HeaderMap {
-    MAPS.with_borrow_mut(Vec::pop).unwrap_or_default()
+/// An empty map with room for so many fields, which is there already where one has been kept.
+fn empty_fields(count: usize) -> HeaderMap {
+    let mut fields = MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    fields.reserve(count);
+    fields
 }
 
 /// Keeps the map of a head that is over, for the next one.
@@ -32,6 +38,43 @@ pub(crate) fn recycle(mut fields: HeaderMap) {
             }
         });
     }
+}
+
+/// Where `part` lies in `whole`, of which it is a part.
+pub(super) fn place(part: &[u8], whole: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    start..start + part.len()
+}
+
+/// Notes where `parsed` fields lie in the bytes that they were parsed from, for [`fields`]: the head is cut off those
+/// bytes before its values can be made parts of it.
+pub(super) fn note(parsed: &[Header<'_>], bytes: &[u8]) {
+    PLACES.with_borrow_mut(|places| {
+        places.clear();
+        places.extend(parsed.iter().map(|field| [place(field.name.as_bytes(), bytes), place(field.value, bytes)]));
+    });
+}
+
+/// The fields that were noted last, of the head that `bytes` are, and room for `more`. `take` is shown each, and says
+/// whether it counts.
+pub(super) fn fields<E>(
+    bytes: &Bytes,
+    more: usize,
+    bad: impl Fn(httparse::Error) -> E,
+    mut take: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, E>,
+) -> Result<HeaderMap, E> {
+    PLACES.with_borrow(|places| {
+        let mut fields = empty_fields(places.len() + more);
+        for [name, value] in places {
+            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| bad(httparse::Error::HeaderName))?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
+                .map_err(|_| bad(httparse::Error::HeaderValue))?;
+            if take(&name, &value)? {
+                fields.append(name, value);
+            }
+        }
+        Ok(fields)
+    })
 }
 
 /// Writes one field line.

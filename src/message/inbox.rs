@@ -24,6 +24,11 @@ thread_local! {
     static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A head that comes in pieces is looked at again with each while it is no longer than this, since what no more bytes can
+/// make a head of is not waited for. After that its end is looked for first: it would be gone through as often as there
+/// are pieces.
+const LOOKED_AT: usize = 4 * 1024;
+
 /// A head goes on for longer than is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LongHead;
@@ -55,17 +60,23 @@ impl Inbox {
         self.bytes.len()
     }
 
-    /// The head that the bytes begin with, once it has come whole.
+    /// The head that the bytes begin with, which `take` takes off them once it has come whole.
     ///
     /// # Errors
-    /// Where more than `longest` bytes hold no end of one.
-    pub(crate) fn head(&mut self, longest: usize) -> Result<Option<Bytes>, LongHead> {
-        if let Some(end) = head::end(&self.bytes, self.searched) {
+    /// Those of `take`, and where more than `longest` bytes hold no end of a head.
+    pub(crate) fn head<T, E: From<LongHead>>(
+        &mut self,
+        longest: usize,
+        take: impl FnOnce(&mut BytesMut) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        if (self.searched <= LOOKED_AT || head::end(&self.bytes, self.searched).is_some())
+            && let Some(head) = take(&mut self.bytes)?
+        {
             self.searched = 0;
-            return Ok(Some(self.bytes.split_to(end).freeze()));
+            return Ok(Some(head));
         }
         self.searched = self.bytes.len();
-        if self.searched > longest { Err(LongHead) } else { Ok(None) }
+        if self.searched > longest { Err(LongHead.into()) } else { Ok(None) }
     }
 
     /// Reads once, more each time that there is more. 0 is the end.

@@ -23,8 +23,8 @@ pub mod fuzz;
 
 pub use self::client_body::{ClientBody, GivenUp};
 pub(crate) use self::{
-    head::{empty_fields, recycle},
-    inbox::{Inbox, LongHead},
+    head::recycle,
+    inbox::Inbox,
     transmission::{SendFault, Transmission},
 };
 

@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    HeaderMap, Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
     request::Parts,
 };
@@ -12,7 +12,8 @@ use httparse::{Header, ParserConfig, Status};
 
 use super::{
     framing::{Body, Outgoing},
-    head::{MOST_FIELDS, decimal, digits, field, lists},
+    head::{self, MOST_FIELDS, decimal, digits, field, lists},
+    inbox::LongHead,
 };
 
 /// The longest head of a request that is read at all. How long its fields may be together is a setting, below this.
@@ -28,6 +29,8 @@ pub(crate) struct Head {
     pub(crate) target: Uri,
     pub(crate) version: Version,
     pub(crate) fields: HeaderMap,
+    /// How many bytes it was.
+    pub(crate) length: usize,
     pub(crate) body: Body,
     /// Whether the client would send another request after this one, and it is known where this one ends.
     pub(crate) keeps_alive: bool,
@@ -35,38 +38,36 @@ pub(crate) struct Head {
     pub(crate) expects_continue: bool,
 }
 
-/// Reads the head that `bytes` are. `fields` is where its fields are put: an empty map, with room or without.
+/// Takes the head off that `bytes` begin with. `None` where it has not come whole.
 ///
 /// Two rules are for those who read it next, and not refused here: a length beside chunks is dropped, and the connection
 /// ends after the response (RFC 9112 §6.3); a coding below the chunks is left in its field.
 ///
 /// # Errors
-/// The status to answer with, where it is no head, or says how long its body is in two ways or in none that is
-/// understood.
-pub(crate) fn read(bytes: &Bytes, mut fields: HeaderMap) -> Result<Head, StatusCode> {
+/// The status to answer with, where no more bytes make a head of it, or where it says how long its body is in two ways or
+/// in none that is understood.
+pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Head>, StatusCode> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let parsed = ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut room);
-    // To the last byte: where two disagree on where a head ends, what lies between is a smuggled message.
-    let is_whole = parsed.map_err(status_of)? == Status::Complete(bytes.len());
-    let (Some(method), Some(target), Some(minor), true) = (request.method, request.path, request.version, is_whole)
-    else {
+    let Status::Complete(length_of_head) = parsed.map_err(status_of)? else { return Ok(None) };
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(StatusCode::BAD_REQUEST);
     };
     if target.len() > LONGEST_TARGET {
         return Err(StatusCode::URI_TOO_LONG);
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(bad)?;
-    let target = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(bad)?;
+    let target = head::place(target.as_bytes(), bytes);
+    head::note(request.headers, bytes);
+    let bytes = bytes.split_to(length_of_head).freeze();
+    let target = Uri::from_maybe_shared(bytes.slice(target)).map_err(bad)?;
     let is_old = minor == 0;
     let (mut length, mut is_coded, mut is_chunked, mut expects_continue) = (None, false, false, false);
     let (mut closes, mut asks_to_keep) = (false, false);
     // Those that the proxy adds have room too.
-    fields.reserve(request.headers.len() + 4);
-    for header in request.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(bad)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).map_err(bad)?;
-        match name {
+    let mut fields = head::fields(&bytes, 4, bad, |name, value| {
+        match *name {
             TRANSFER_ENCODING => {
                 is_coded = true;
                 // `chunked` is the last coding of the last line, or the body has no end (RFC 9112 §6.1).
@@ -77,20 +78,20 @@ pub(crate) fn read(bytes: &Bytes, mut fields: HeaderMap) -> Result<Head, StatusC
                 match length {
                     Some(length) if length != stated => return Err(StatusCode::BAD_REQUEST),
                     // The same once more.
-                    Some(_) => continue,
+                    Some(_) => return Ok(false),
                     None => length = Some(stated),
                 }
             }
             CONNECTION => {
                 // `close` on any line is the last word (RFC 9112 §9.3).
-                closes |= lists(&value, b"close");
-                asks_to_keep |= lists(&value, b"keep-alive");
+                closes |= lists(value, b"close");
+                asks_to_keep |= lists(value, b"keep-alive");
             }
             EXPECT => expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
-        fields.append(name, value);
-    }
+        Ok(true)
+    })?;
     let body = match length {
         // HTTP/1.0 has no codings (RFC 9112 §6.1).
         _ if is_coded && (is_old || !is_chunked) => return Err(StatusCode::BAD_REQUEST),
@@ -102,23 +103,23 @@ pub(crate) fn read(bytes: &Bytes, mut fields: HeaderMap) -> Result<Head, StatusC
         fields.remove(CONTENT_LENGTH);
         closes = true;
     }
-    Ok(Head {
+    Ok(Some(Head {
         method,
         target,
         version: if is_old { Version::HTTP_10 } else { Version::HTTP_11 },
         fields,
+        length: length_of_head,
         keeps_alive: !closes && (!is_old || asks_to_keep),
         // HTTP/1.0 knows no interim responses (RFC 9110 §10.1.1).
         expects_continue: expects_continue && !is_old && body != Body::Nothing,
         body,
-    })
+    }))
 }
 
-/// What to refuse the beginning of a head with, where no more bytes can make one of it.
-pub(crate) fn is_hopeless(bytes: &[u8]) -> Option<StatusCode> {
-    let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
-    ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut room).err().map(status_of)
+impl From<LongHead> for StatusCode {
+    fn from(_: LongHead) -> Self {
+        Self::REQUEST_HEADER_FIELDS_TOO_LARGE
+    }
 }
 
 fn status_of(error: httparse::Error) -> StatusCode {

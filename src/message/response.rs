@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -14,7 +14,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::{
     framing::{Body, Malformed, Outgoing},
-    head::{MOST_FIELDS, decimal, digits, field, lists},
+    head::{self, MOST_FIELDS, decimal, digits, field, lists},
 };
 
 /// The longest head of a response; a server that says more before its body is no server worth waiting for.
@@ -32,52 +32,61 @@ pub(crate) struct Head {
     pub(crate) keeps_alive: bool,
 }
 
-/// Reads the head that `bytes` are, to a request of `method`. `fields` is where its fields are put: an empty map, with
-/// room or without.
+/// Takes the head off that `bytes` begin with, of a response to a request of `method`. `None` where it has not come whole.
 ///
 /// # Errors
-/// Where it is no head, or says how long its body is in two ways or in none that is understood.
-pub(crate) fn read(bytes: &Bytes, method: &Method, mut fields: HeaderMap) -> Result<Head, Malformed> {
+/// Where no more bytes make a head of it, or where it says how long its body is in two ways or in none that is understood.
+pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
     // What stands before a colon is removed, not passed on (RFC 9112 §5.1). Nothing else is let pass: no folded lines,
     // nothing that is merely like a field.
     parser.allow_spaces_after_header_name_in_responses(true);
-    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room);
-    // To the last byte: where two disagree on where a head ends, what lies between is a smuggled message.
-    let is_whole = parsed.map_err(Malformed::Head)? == httparse::Status::Complete(bytes.len());
-    let (Some(code), Some(minor), true) = (response.code, response.version, is_whole) else {
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room).map_err(Malformed::Head)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    // The parser passes over empty lines before a head, which belong to nothing: one alone is let pass.
+    let is_first = !matches!(bytes[0], b'\r' | b'\n') || head::end(bytes, 0) == Some(length);
+    let (Some(code), Some(minor), true) = (response.code, response.version, is_first) else {
         return Err(Malformed::Head(httparse::Error::Status));
     };
     let status = StatusCode::from_u16(code).map_err(|_| Malformed::Head(httparse::Error::Status))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    fields.reserve(response.headers.len() + 2);
-    let (mut is_coded, mut is_measured, mut keeps_alive) = (false, false, response.version == Some(1));
+    head::note(response.headers, bytes);
+    let bytes = bytes.split_to(length).freeze();
+    let (mut is_coded, mut is_measured, mut keeps_alive) = (false, false, minor == 1);
     let mut closes = false;
-    for header in response.headers.iter() {
-        let name =
-            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value))
-            .map_err(|_| Malformed::Head(httparse::Error::HeaderValue))?;
-        is_coded |= name == TRANSFER_ENCODING;
-        is_measured |= name == CONTENT_LENGTH;
-        if name == CONNECTION {
-            // `close` on any line is the last word (RFC 9112 §9.3).
-            closes |= lists(&value, b"close");
-            keeps_alive |= lists(&value, b"keep-alive");
+    let mut fields = head::fields(&bytes, 2, Malformed::Head, |name, value| {
+        match *name {
+            TRANSFER_ENCODING => is_coded = true,
+            CONTENT_LENGTH => is_measured = true,
+            CONNECTION => {
+                // `close` on any line is the last word (RFC 9112 §9.3).
+                closes |= lists(value, b"close");
+                keeps_alive |= lists(value, b"keep-alive");
+            }
+            _ => {}
         }
-        fields.append(name, value);
-    }
+        Ok(true)
+    })?;
     let is_chunked = is_coded && is_chunked(&fields, minor)?;
-    let length = if is_measured { length(&mut fields)? } else { None };
+    let length = if is_measured { self::length(&mut fields)? } else { None };
     let body = body(is_chunked, length, status, method)?;
     // A 204 must not announce a body (RFC 9112 §6.1, RFC 9110 §8.6); a server that does may send one, at any time.
     let may_err = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
     let keeps_alive =
         keeps_alive && !closes && !may_err && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
-    Ok(Head { status, reason, fields, body, keeps_alive })
+    Ok(Some(Head { status, reason, fields, body, keeps_alive }))
+}
+
+/// Reads the head that `bytes` are, to a request of `method`.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read(bytes: &bytes::Bytes, method: &Method) -> Result<Head, Malformed> {
+    let mut bytes = BytesMut::from(&bytes[..]);
+    // To the last byte: where two disagree on where a head ends, what lies between is a smuggled message.
+    let head = take(&mut bytes, method)?.filter(|_| bytes.is_empty());
+    head.ok_or(Malformed::Head(httparse::Error::Status))
 }
 
 /// How a response goes to whoever asked.
@@ -213,12 +222,13 @@ fn length(fields: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::{super::head::end, *};
 
     fn parsed(text: &'static str) -> Result<Head, Malformed> {
-        read(&Bytes::from_static(text.as_bytes()), &Method::GET, HeaderMap::new())
+        read(&Bytes::from_static(text.as_bytes()), &Method::GET)
     }
 
     #[test]
@@ -254,7 +264,7 @@ mod tests {
             assert_eq!(parsed(text).map(|head| head.body), expected, "{text:?}");
         }
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        let read = read(&head, &Method::HEAD, HeaderMap::new()).expect("a head");
+        let read = read(&head, &Method::HEAD).expect("a head");
         assert_eq!((read.body, read.fields.len()), (Body::Nothing, 1));
     }
 
@@ -283,7 +293,7 @@ mod tests {
             assert!(matches!(parsed(text), Err(Malformed::Head(_))), "{text:?}");
         }
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MOST_FIELDS + 1));
-        let many = read(&many.into(), &Method::GET, HeaderMap::new());
+        let many = read(&many.into(), &Method::GET);
         assert_eq!(many.map(|_| ()), Err(Malformed::Head(httparse::Error::TooManyHeaders)));
     }
 
@@ -312,7 +322,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(end) = end(&bytes, 0) {
                 prop_assert!(end <= bytes.len());
-                drop(read(&Bytes::copy_from_slice(&bytes[..end]), &Method::GET, HeaderMap::new()));
+                drop(read(&Bytes::copy_from_slice(&bytes[..end]), &Method::GET));
             }
         }
     }

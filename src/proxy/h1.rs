@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::{connect::Wire, upload::RequestBody};
 use crate::message::{
-    Inbox, LongHead, SendFault, Transmission, empty_fields,
+    Inbox, SendFault, Transmission,
     framing::{Decoder, Malformed, Next, Outgoing},
     request, response,
 };
@@ -107,15 +107,14 @@ impl Connection {
             return Poll::Ready(Err(fault));
         }
         loop {
-            match self.inbox.head(response::LONGEST) {
-                Ok(Some(head)) => {
-                    if let Some(response) = self.read_head(&head)? {
-                        return Poll::Ready(Ok(response));
-                    }
-                    continue;
-                }
+            let taken = self.inbox.head(response::LONGEST, |bytes| response::take(bytes, &self.method));
+            match taken {
+                Ok(Some(head)) => match self.begun(head) {
+                    Some(response) => return Poll::Ready(Ok(response)),
+                    None => continue,
+                },
                 Ok(None) => {}
-                Err(LongHead) => return Poll::Ready(Err(Malformed::LongHead.into())),
+                Err(malformed) => return Poll::Ready(Err(malformed.into())),
             }
             if ready!(self.poll_read(cx))? == 0 {
                 return Poll::Ready(Err(self.ended()));
@@ -123,11 +122,11 @@ impl Connection {
         }
     }
 
-    fn read_head(&mut self, bytes: &Bytes) -> Result<Option<Response<()>>, Fault> {
+    /// The response that begins with this head; `None` where it is yet to come.
+    fn begun(&mut self, read: response::Head) -> Option<Response<()>> {
         self.has_heard = true;
-        let read = response::read(bytes, &self.method, empty_fields())?;
         if read.status.is_informational() && read.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(None);
+            return None;
         }
         self.keeps_alive &= read.keeps_alive;
         self.download = Download::Body(Decoder::new(read.body));
@@ -137,7 +136,7 @@ impl Connection {
             response.extensions_mut().insert(reason);
         }
         *response.headers_mut() = read.fields;
-        Ok(Some(response))
+        Some(response)
     }
 
     /// The next frame of the response's body. The request's own goes on meanwhile.

@@ -19,7 +19,6 @@ use http::{Method, Request, Response, StatusCode, Version, header::CONNECTION, r
 use http_body::{Body, SizeHint};
 use tokio::time::Instant;
 
-use self::wire::Begun;
 pub(super) use self::wire::{Bare, Wire, poll_first};
 use super::{
     Gate,
@@ -31,8 +30,8 @@ use super::{
 use crate::{
     listen::{Connection, Tunnel},
     message::{
-        SendFault, Transmission, empty_fields, recycle,
-        request::{self, Head},
+        SendFault, Transmission, recycle,
+        request::Head,
         response::{self, Written},
     },
     reply,
@@ -41,9 +40,6 @@ use crate::{
 /// A client that leaves while its body is not being read, since its request waits for a token, closes a connection that
 /// nobody reads from. It is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What no more bytes can make a head of is looked for in this much of one.
-const LOOKED_AT: usize = 4 * 1024;
 
 /// So much of a body that nobody asked for is read, so that the connection can go on.
 const MOST_DRAINED: usize = 256 * 1024;
@@ -77,13 +73,6 @@ struct Asked {
     keeps_alive: bool,
 }
 
-/// Where a head should be.
-enum Next {
-    Head(Bytes),
-    Refused(StatusCode),
-    Gone,
-}
-
 impl<G, S, F, B> Serving<'_, G, S>
 where
     G: Gate,
@@ -95,14 +84,10 @@ where
     pub(super) async fn serve(mut self) -> After {
         loop {
             let began = Instant::now();
-            let head = match self.head(began).await {
-                Next::Head(bytes) => request::read(&bytes, empty_fields()).map(|head| (head, bytes.len())),
-                Next::Refused(status) => Err(status),
-                Next::Gone => return After::Ended,
-            };
-            let after = match head {
-                Ok((head, length)) => self.exchange(head, length, began).await,
-                Err(status) => Some(self.refuse(status).await),
+            let after = match self.head(began).await {
+                Some(Ok(head)) => self.exchange(head, began).await,
+                Some(Err(status)) => Some(self.refuse(status).await),
+                None => return After::Ended,
             };
             if let Some(after) = after {
                 return after;
@@ -114,38 +99,31 @@ where
         }
     }
 
-    /// The next head, within the time that a head may take.
-    async fn head(&mut self, began: Instant) -> Next {
+    /// The next head, within the time that a head may take; what to refuse where one should be; `None` where the client
+    /// has left, or time is up.
+    async fn head(&mut self, began: Instant) -> Option<Result<Head, StatusCode>> {
         let (wire, ticket) = (self.wire, self.ticket);
         let due = began + self.exchanges.settings.header_timeout;
         let next = self.alarm.before(due, |cx| {
             if ticket.phase(cx) == Phase::Closing {
-                return Poll::Ready(Next::Gone);
+                return Poll::Ready(None);
             }
             loop {
-                match wire.begun() {
-                    Begun::Head(bytes) => return Poll::Ready(Next::Head(bytes)),
-                    Begun::Long => return Poll::Ready(Next::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
-                    Begun::Incomplete => {
-                        let mut inbox = wire.inbox();
-                        let refusal = (inbox.len() <= LOOKED_AT).then(|| request::is_hopeless(inbox.bytes()));
-                        if let Some(status) = refusal.flatten() {
-                            return Poll::Ready(Next::Refused(status));
-                        }
-                    }
+                if let Some(head) = wire.head().transpose() {
+                    return Poll::Ready(Some(head));
                 }
                 match wire.poll_read(cx) {
                     Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(_) => return Poll::Ready(Next::Gone),
+                    Poll::Ready(_) => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 }
             }
         });
-        next.await.unwrap_or(Next::Gone)
+        next.await.flatten()
     }
 
     /// Answers one request. `None` where the connection goes on.
-    async fn exchange(&mut self, head: Head, length: usize, began: Instant) -> Option<After> {
+    async fn exchange(&mut self, head: Head, began: Instant) -> Option<After> {
         let asked = Asked { method: head.method.clone(), version: head.version, keeps_alive: head.keeps_alive };
         let body = self.wire.begin(head.body, head.expects_continue);
         self.look_at = self.wire.is_held_back().then(|| began + LOOK_EVERY);
@@ -156,7 +134,7 @@ where
         *request.headers_mut() = head.fields;
         let response = {
             let exchanges = self.exchanges;
-            let mut answering = pin!(exchanges.answer(request, began, Some(length)));
+            let mut answering = pin!(exchanges.answer(request, began, Some(head.length)));
             std::future::poll_fn(|cx| {
                 if self.ticket.phase(cx) == Phase::Closing {
                     return Poll::Ready(None);

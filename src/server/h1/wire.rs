@@ -12,15 +12,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     listen::Stream,
     message::{
-        self, BoxError, ClientBody, GivenUp, Inbox, LongHead,
+        self, BoxError, ClientBody, GivenUp, Inbox,
         framing::{Decoder, Next},
-        request,
+        request::{self, Head},
     },
 };
 
@@ -52,14 +53,6 @@ struct Reading {
     connection: Option<Waker>,
     /// The task that reads the body.
     reader: Option<Waker>,
-}
-
-/// What the beginning of the connection's bytes is.
-pub(super) enum Begun {
-    Head(Bytes),
-    /// No head, and no more than so many bytes that may become one.
-    Incomplete,
-    Long,
 }
 
 impl Wire {
@@ -94,8 +87,11 @@ impl Wire {
         RefMut::map(self.0.borrow_mut(), |reading| &mut reading.inbox)
     }
 
-    /// What the next request begins with.
-    pub(super) fn begun(&self) -> Begun {
+    /// The head of the next request, once it has come whole.
+    ///
+    /// # Errors
+    /// The status to answer with, where it never will.
+    pub(super) fn head(&self) -> Result<Option<Head>, StatusCode> {
         let mut inbox = self.inbox();
         // Lines before a request are nothing (RFC 9112 §2.2).
         let bytes = inbox.bytes();
@@ -103,11 +99,7 @@ impl Wire {
             let length = if bytes[0] == b'\n' { 1 } else { 2 };
             bytes::Buf::advance(bytes, length);
         }
-        match inbox.head(request::LONGEST) {
-            Ok(Some(head)) => Begun::Head(head),
-            Ok(None) => Begun::Incomplete,
-            Err(LongHead) => Begun::Long,
-        }
+        inbox.head(request::LONGEST, request::take)
     }
 
     /// Begins a request whose body is framed so.
