@@ -52,6 +52,9 @@ FEATURES = (
 
 # By the end of their names, whatever the compiler has made of the rest.
 FUNCTIONS = (
+    ("all that is done for a connection", "server::connection::serve_connection::{{closure}}", "one"),
+    ("of that, the request's way through the proxy", "proxy::worker::Proxy::forward::{{closure}}", "one"),
+    ("of that, sending it and hearing the response's head", "proxy::forward::send::{{closure}}", "one"),
     ("guard: Host, Origin, Fetch Metadata, key", "guard::check::Guard::check", "one"),
     ("guard: what is sealed in the response", "guard::check::Guard::seal", "one"),
     ("peer look-up, each connection", "guard::peer::Resolver::tcp", "new"),
