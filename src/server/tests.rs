@@ -294,6 +294,6 @@ fn a_connection_that_rests_is_small() {
     fn size<A, B, C, D, E, P, F>(_: fn(A, B, C, D, E, P) -> F) -> usize {
         size_of::<F>()
     }
-    let size = size(connection::serve_connection::<Open, Service, _, _>);
+    let size = size(serve_connection::<Open, Service, _, _>);
     assert!(size <= 700, "{size} bytes");
 }
