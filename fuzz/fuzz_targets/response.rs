@@ -1,5 +1,5 @@
 #![no_main]
 
-use cognito_proxy::proxy::fuzz;
+use cognito_proxy::message::fuzz;
 
 libfuzzer_sys::fuzz_target!(init: cognito_proxy_fuzz::plant("response", &fuzz::TARGETS), |data: &[u8]| fuzz::response(data));

@@ -1,5 +1,5 @@
 //! What the fuzz targets share. The properties themselves stand in the rooms that they are of: `guard::fuzz`,
-//! `proxy::fuzz`, `cognito::fuzz`, `store::fuzz` and `config::fuzz`.
+//! `message::fuzz`, `proxy::fuzz`, `cognito::fuzz`, `store::fuzz` and `config::fuzz`.
 
 use std::{env, fs, path::Path};
 

@@ -1,11 +1,15 @@
-//! What holds for the reading of responses, whatever bytes come and however they are cut. Only for the fuzzer and tests.
+//! What holds for the reading of messages, whatever bytes come and however they are cut. Only for the fuzzer and tests.
+#![allow(clippy::missing_panics_doc, clippy::panic, reason = "a property that does not hold fails loudly")]
 
 use bytes::BytesMut;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri, Version};
 
 use super::{
+    Inbox,
     framing::{Body, Decoder, Malformed, Next},
-    head, response,
+    head,
+    inbox::LongHead,
+    request, response,
 };
 
 /// What was made of some bytes.
@@ -21,12 +25,106 @@ struct Read {
     end: Option<Result<bool, Malformed>>,
 }
 
+/// A property by its name, with inputs to begin from.
+pub type Target = (&'static str, fn(&[u8]), &'static [&'static str]);
+
+/// Every property of this room.
+pub const TARGETS: [Target; 2] = [("request", request, REQUESTS), ("response", response, RESPONSES)];
+
+/// The first byte says how the rest is cut.
+const REQUESTS: &[&str] = &[
+    "\x01GET /x?y HTTP/1.1\r\nHost: a\r\n\r\nGET /z HTTP/1.1\r\nHost: a\r\n\r\n",
+    "\x02POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /z HTTP/1.0\r\n\r\n",
+    "\x03POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n5;x=y\r\nhello\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    "\x04POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "\x05\r\n\nGET /x HTTP/1.1\nHost: a\n\nrest",
+    "\x06PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\nConnection: x, close\r\n\r\na",
+    "\x07GET /x HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+];
+
+/// What was asked, how it is cut, and what the upstream says.
+const RESPONSES: &[&str] = &[
+    "\0\x01HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more",
+    "\0\x02HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\nhell",
+    "\0\x03HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=\"y\"\r\nhe\r\n3 \r\nllo\r\n0\r\nA: b\r\n\r\nHTTP/1.1",
+    "\0\x04HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloo\r\n0\r\n\r\n",
+    "\0\x05HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nhello",
+    "\0\x06HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nA: b\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "\0\x07HTTP/1.1 200 OK\nX-A : b\n\nall of it",
+    "\x01\x08HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "\0\x09HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "\0\x0a\r\nHTTP/1.0 101 Switching\r\nUpgrade: a\r\n\r\nbytes",
+    "\0\x0bHTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+];
+
+/// More than this is not looked at piece by piece.
+const LONGEST: usize = 4 * 1024;
+
+/// What was asked, and what stands behind it.
+type Asked = (Method, Uri, Version, HeaderMap, bool, bool, Vec<u8>, Option<HeaderMap>);
+
+/// How the reading of requests ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// With what is no head.
+    Refused,
+    /// With what is no body.
+    Malformed(Malformed),
+    /// With nothing more, so far into a request.
+    Waiting,
+}
+
+/// Requests are the same ones wherever their bytes are cut.
+pub fn request(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first().filter(|(_, bytes)| bytes.len() <= LONGEST) else { return };
+    let whole = requests(std::iter::once(bytes));
+    assert_eq!(requests(bytes.chunks(1)), whole);
+    assert_eq!(requests(pieces(bytes, *cut)), whole);
+}
+
+/// Reads all requests that come in `pieces`.
+fn requests<'p>(mut pieces: impl Iterator<Item = &'p [u8]>) -> (Vec<Asked>, Ended) {
+    let (mut inbox, mut all) = (Inbox::new(), Vec::new());
+    loop {
+        let head = loop {
+            match inbox.head::<_, Refusal>(request::LONGEST, |bytes| request::take(bytes).map_err(|_| Refusal)) {
+                Ok(Some(head)) => break head,
+                Ok(None) => {}
+                Err(Refusal) => return (all, Ended::Refused),
+            }
+            let Some(piece) = pieces.next() else { return (all, Ended::Waiting) };
+            inbox.bytes().extend_from_slice(piece);
+        };
+        let (mut decoder, mut data, mut trailers) = (Decoder::new(head.body), Vec::new(), None);
+        loop {
+            match decoder.next(inbox.bytes()) {
+                Ok(Next::Data(more)) => data.extend_from_slice(&more),
+                Ok(Next::Trailers(found)) => trailers = Some(found),
+                Ok(Next::End) => break,
+                Ok(Next::More) => match pieces.next() {
+                    Some(piece) => inbox.bytes().extend_from_slice(piece),
+                    None => return (all, Ended::Waiting),
+                },
+                Err(why) => return (all, Ended::Malformed(why)),
+            }
+        }
+        let (keeps, expects) = (head.keeps_alive, head.expects_continue);
+        all.push((head.method, head.target, head.version, head.fields, keeps, expects, data, trailers));
+    }
+}
+
+/// It is refused, with whatever status.
+struct Refusal;
+
+impl From<LongHead> for Refusal {
+    fn from(_: LongHead) -> Self {
+        Self
+    }
+}
+
 /// A response is the same one wherever its bytes are cut, and its body holds none but those that were framed.
 ///
 /// The first byte says what was asked, the second how the rest is cut.
-///
-/// # Panics
-/// Where that does not hold.
 pub fn response(data: &[u8]) {
     let [flags, cut, bytes @ ..] = data else { return };
     let method = if flags & 1 == 0 { Method::GET } else { Method::HEAD };
@@ -120,4 +218,16 @@ fn dechunked(bytes: &[u8]) -> Vec<u8> {
         rest = behind;
     }
     data
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_seed_holds() {
+        for (_, property, seeds) in super::TARGETS {
+            for seed in seeds {
+                property(seed.as_bytes());
+            }
+        }
+    }
 }

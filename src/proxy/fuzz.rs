@@ -25,7 +25,6 @@ use crate::{
     cognito::egress::Egress,
     guard::HostPattern,
     listen::{Connection, Local, Peer},
-    message,
     session::TokenKind,
 };
 
@@ -33,12 +32,8 @@ use crate::{
 pub type Target = (&'static str, fn(&[u8]), &'static [&'static str]);
 
 /// Every property of this room.
-pub const TARGETS: [Target; 4] = [
-    ("request_head", request_head, REQUESTS),
-    ("response_head", response_head, RESPONSES),
-    ("response", response, WIRE),
-    ("path", path, PATHS),
-];
+pub const TARGETS: [Target; 3] =
+    [("request_head", request_head, REQUESTS), ("response_head", response_head, RESPONSES), ("path", path, PATHS)];
 
 /// The first byte says how the route is configured, see [`Case`]; then come the lines.
 const REQUESTS: &[&str] = &[
@@ -64,21 +59,6 @@ const RESPONSES: &[&str] = &[
     "\x20set-cookie: sid=1; Domain=.corp.example; Secure; SameSite=None; Path=/prod/a; HttpOnly",
     "\0set-cookie: __Host-sid=1; Secure; Path=/",
     "\0set-cookie: a=b;secure ; DOMAIN = x;path=",
-];
-
-/// What was asked, how it is cut, and what the upstream says.
-const WIRE: &[&str] = &[
-    "\0\x01HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more",
-    "\0\x02HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\nhell",
-    "\0\x03HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=\"y\"\r\nhe\r\n3 \r\nllo\r\n0\r\nA: b\r\n\r\nHTTP/1.1",
-    "\0\x04HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloo\r\n0\r\n\r\n",
-    "\0\x05HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nhello",
-    "\0\x06HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nA: b\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-    "\0\x07HTTP/1.1 200 OK\nX-A : b\n\nall of it",
-    "\x01\x08HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-    "\0\x09HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "\0\x0a\r\nHTTP/1.0 101 Switching\r\nUpgrade: a\r\n\r\nbytes",
-    "\0\x0bHTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
 ];
 
 const PATHS: &[&str] =
@@ -279,11 +259,6 @@ pub fn response_head(data: &[u8]) {
         }
         assert!(is.split(';').count() <= was.split(';').count(), "{was:?} became {is:?}");
     }
-}
-
-/// A response is the same one wherever its bytes are cut, and its body holds none but those that were framed.
-pub fn response(data: &[u8]) {
-    message::fuzz::response(data);
 }
 
 /// A path is joined without a change of a byte, and its way back leads to where it came from.
