@@ -147,7 +147,7 @@ def _against_goal(results: Results, figure: Figure, goal: Goal, proxy: str, othe
         return None
     measured = statistics.median(found)
     better = (lambda limit: measured >= limit) if figure.higher_is_better else (lambda limit: measured <= limit)
-    reached = "stretch" if better(goal.stretch) else "goal" if better(goal.limit) else "no"
+    reached = "no" if not better(goal.limit) else "stretch" if goal.stretch != goal.limit and better(goal.stretch) else "goal"
     sign = "≥" if figure.higher_is_better else "≤"
     value = f"{measured:,.1f}" if goal.against == VALUE else f"{measured:.2f}{unit}"
     return [value, f"{sign} {goal.limit:{form}}", f"{sign} {goal.stretch:{form}}", reached]
