@@ -106,9 +106,10 @@ fn parse_name(text: &str) -> Result<Host<'_>, AuthorityError> {
     if name.len() > LONGEST_NAME {
         return Err(AuthorityError::TooLong);
     }
-    let odd = |character: &char| !(character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_'));
-    if let Some(character) = name.chars().find(odd) {
-        return Err(AuthorityError::Character(character));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if let Some(odd) = name.bytes().position(|byte| !plain(byte)) {
+        // What stands before it is ASCII, so that a character begins there.
+        return Err(AuthorityError::Character(name[odd..].chars().next().unwrap_or_default()));
     }
     // Only the dotted form is an address. "127.1" and "2130706433" stay names, which nobody has listed.
     Ok(name.parse::<Ipv4Addr>().map_or(Host::Name(name), |address| Host::Ip(address.into())))

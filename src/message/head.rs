@@ -3,7 +3,14 @@
 use std::{cell::RefCell, ops::Range};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG, HOST, InvalidHeaderName, LAST_MODIFIED,
+        ORIGIN, REFERER, SERVER, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT, VARY,
+    },
+};
 use httparse::Header;
 
 /// The most fields in a head or among trailers.
@@ -66,7 +73,7 @@ pub(super) fn fields<E>(
     PLACES.with_borrow(|places| {
         let mut fields = empty_fields(places.len() + more);
         for [name, value] in places {
-            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| bad(httparse::Error::HeaderName))?;
+            let name = self::name(&bytes[name.clone()]).map_err(|_| bad(httparse::Error::HeaderName))?;
             let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
                 .map_err(|_| bad(httparse::Error::HeaderValue))?;
             if take(&name, &value)? {
@@ -77,9 +84,37 @@ pub(super) fn fields<E>(
     })
 }
 
+/// The name of a field. Those that most heads have are told at a glance where they are spelt as most spell them.
+fn name(text: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+    Ok(match text {
+        b"Accept" | b"accept" => ACCEPT,
+        b"Accept-Encoding" | b"accept-encoding" => ACCEPT_ENCODING,
+        b"Accept-Language" | b"accept-language" => ACCEPT_LANGUAGE,
+        b"Accept-Ranges" | b"accept-ranges" => ACCEPT_RANGES,
+        b"Authorization" | b"authorization" => AUTHORIZATION,
+        b"Cache-Control" | b"cache-control" => CACHE_CONTROL,
+        b"Connection" | b"connection" => CONNECTION,
+        b"Content-Encoding" | b"content-encoding" => CONTENT_ENCODING,
+        b"Content-Length" | b"content-length" => CONTENT_LENGTH,
+        b"Content-Type" | b"content-type" => CONTENT_TYPE,
+        b"Cookie" | b"cookie" => COOKIE,
+        b"Date" | b"date" => DATE,
+        b"ETag" | b"etag" => ETAG,
+        b"Host" | b"host" => HOST,
+        b"Last-Modified" | b"last-modified" => LAST_MODIFIED,
+        b"Origin" | b"origin" => ORIGIN,
+        b"Referer" | b"referer" => REFERER,
+        b"Server" | b"server" => SERVER,
+        b"Set-Cookie" | b"set-cookie" => SET_COOKIE,
+        b"Transfer-Encoding" | b"transfer-encoding" => TRANSFER_ENCODING,
+        b"User-Agent" | b"user-agent" => USER_AGENT,
+        b"Vary" | b"vary" => VARY,
+        _ => return HeaderName::from_bytes(text),
+    })
+}
+
 /// Writes one field line.
 pub(crate) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
-    to.reserve(name.len() + value.len() + 4);
     to.extend_from_slice(name.as_bytes());
     to.extend_from_slice(b": ");
     to.extend_from_slice(value);
@@ -127,9 +162,12 @@ pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether a list has a member of this name.
-pub(crate) fn lists(value: &HeaderValue, name: &[u8]) -> bool {
-    value.as_bytes().split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(name))
+/// What `Connection` says of the connection itself: `close`, and `keep-alive`.
+pub(super) fn persistence(connection: &HeaderValue) -> (bool, bool) {
+    let members = connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    members.fold((false, false), |(closes, keeps), member| {
+        (closes || member.eq_ignore_ascii_case(b"close"), keeps || member.eq_ignore_ascii_case(b"keep-alive"))
+    })
 }
 
 #[cfg(test)]
@@ -148,6 +186,40 @@ mod tests {
         for short in 0..25 {
             assert_eq!(end(&text[..short], 0), None, "{short}");
         }
+    }
+
+    #[test]
+    fn names_that_are_told_at_a_glance_are_what_they_are() {
+        for spelt in [
+            "Accept",
+            "Accept-Encoding",
+            "Accept-Language",
+            "Accept-Ranges",
+            "Authorization",
+            "Cache-Control",
+            "Connection",
+            "Content-Encoding",
+            "Content-Length",
+            "Content-Type",
+            "Cookie",
+            "Date",
+            "ETag",
+            "Host",
+            "Last-Modified",
+            "Origin",
+            "Referer",
+            "Server",
+            "Set-Cookie",
+            "Transfer-Encoding",
+            "User-Agent",
+            "Vary",
+            "X-Other",
+        ] {
+            for text in [spelt.to_owned(), spelt.to_ascii_lowercase(), spelt.to_ascii_uppercase()] {
+                assert_eq!(name(text.as_bytes()).expect("a name").as_str(), spelt.to_ascii_lowercase());
+            }
+        }
+        assert!(name(b"").is_err() && name(b"a b").is_err());
     }
 
     proptest! {

@@ -16,8 +16,9 @@ use super::head;
 /// How much is read at once, at first and at most. It doubles with every read that finds as much.
 const READ: (usize, usize) = (8 * 1024, 256 * 1024);
 
-/// So many empty buffers are kept for connections that have something to read again.
-const KEPT: usize = 64;
+/// So many empty buffers are kept for connections that have something to read again: two for each of many requests that
+/// wait at a time, which is what a client's connection and an upstream's take.
+const KEPT: usize = 128;
 
 thread_local! {
     /// Buffers of connections that are idle: whoever waits holds none.
@@ -119,5 +120,75 @@ impl Inbox {
     /// What has come, for whoever goes on reading.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.bytes.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::{super::request, *};
+
+    /// Bytes that are nearly a request.
+    fn requestish() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            8 => Just("GET / HTTP/1.1\r\n".to_owned()),
+            1 => Just("GET / HTTP/1.1\n".to_owned()),
+            1 => Just("GET  / HTTP/1.1\r\n".to_owned()),
+            1 => Just("POST /a?b HTTP/1.0\r\n".to_owned()),
+        ];
+        let field = prop_oneof![
+            4 => Just("Host: a\r\n".to_owned()),
+            1 => Just(format!("X-Long: {}\r\n", "a".repeat(LOOKED_AT))),
+            1 => Just("X-Bare: a\n".to_owned()),
+            1 => Just("X-Empty:\r\n".to_owned()),
+            1 => Just("X-CR: a\rb\r\n".to_owned()),
+            1 => Just("X Space: a\r\n".to_owned()),
+            1 => Just("X-Colon : a\r\n".to_owned()),
+            1 => Just(" folded\r\n".to_owned()),
+            1 => Just(": a\r\n".to_owned()),
+            1 => Just("Content-Length: 5\r\n".to_owned()),
+            1 => Just("Content-Length: x\r\n".to_owned()),
+            1 => Just("\r".to_owned()),
+        ];
+        let rest =
+            prop_oneof![Just("\r\n"), Just("\n"), Just(""), Just("\r\nbody\r\n\r\n"), Just("\n\nGET / HTTP/1.1\r\n")];
+        (line, vec(field, 0..5), rest).prop_map(|(line, fields, rest)| [&line, &*fields.concat(), rest].concat().into())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_head_ends_at_its_first_empty_line_however_it_is_cut(
+            bytes in requestish(),
+            cuts in vec(any::<Index>(), 0..4),
+        ) {
+            let end = head::end(&bytes, 0);
+            let whole = match request::take(&mut BytesMut::from(&bytes[..end.unwrap_or(bytes.len())])) {
+                Ok(head) => {
+                    let length = head.map(|head| head.length);
+                    prop_assert_eq!(length, end);
+                    Ok(length)
+                }
+                Err(status) => Err(status),
+            };
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            ends.push(bytes.len());
+            ends.sort_unstable();
+            let (mut inbox, mut begin, mut taken) = (Inbox::new(), 0, Ok(None));
+            for end in ends {
+                inbox.bytes().extend_from_slice(&bytes[begin..end]);
+                begin = end;
+                taken = inbox.head(request::LONGEST, request::take).map(|head| head.map(|head| head.length));
+                if taken != Ok::<_, StatusCode>(None) {
+                    break;
+                }
+            }
+            // What is long, and has no end yet, is waited for, whatever it holds.
+            let is_waited_for = end.is_none() && bytes.len() > LOOKED_AT && taken == Ok(None);
+            prop_assert!(is_waited_for || taken == whole, "{taken:?}, not {whole:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use httparse::{Header, ParserConfig, Status};
 
 use super::{
     framing::{Body, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field, lists},
+    head::{self, MOST_FIELDS, decimal, digits, field},
     inbox::LongHead,
 };
 
@@ -84,8 +84,8 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Head>, StatusCode> {
             }
             CONNECTION => {
                 // `close` on any line is the last word (RFC 9112 §9.3).
-                closes |= lists(value, b"close");
-                asks_to_keep |= lists(value, b"keep-alive");
+                let said = head::persistence(value);
+                (closes, asks_to_keep) = (closes | said.0, asks_to_keep | said.1);
             }
             EXPECT => expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
             _ => {}

@@ -14,7 +14,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::{
     framing::{Body, Malformed, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field, lists},
+    head::{self, MOST_FIELDS, decimal, digits, field},
 };
 
 /// The longest head of a response; a server that says more before its body is no server worth waiting for.
@@ -44,9 +44,9 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>
     // nothing that is merely like a field.
     parser.allow_spaces_after_header_name_in_responses(true);
     let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room).map_err(Malformed::Head)?;
-    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    let httparse::Status::Complete(end) = parsed else { return Ok(None) };
     // The parser passes over empty lines before a head, which belong to nothing: one alone is let pass.
-    let is_first = !matches!(bytes[0], b'\r' | b'\n') || head::end(bytes, 0) == Some(length);
+    let is_first = !matches!(bytes[0], b'\r' | b'\n') || head::end(bytes, 0) == Some(end);
     let (Some(code), Some(minor), true) = (response.code, response.version, is_first) else {
         return Err(Malformed::Head(httparse::Error::Status));
     };
@@ -54,24 +54,29 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
     head::note(response.headers, bytes);
-    let bytes = bytes.split_to(length).freeze();
-    let (mut is_coded, mut is_measured, mut keeps_alive) = (false, false, minor == 1);
-    let mut closes = false;
+    let bytes = bytes.split_to(end).freeze();
+    let (mut is_coded, mut lengths, mut length) = (false, 0, None);
+    let (mut closes, mut keeps_alive) = (false, minor == 1);
     let mut fields = head::fields(&bytes, 2, Malformed::Head, |name, value| {
         match *name {
             TRANSFER_ENCODING => is_coded = true,
-            CONTENT_LENGTH => is_measured = true,
+            CONTENT_LENGTH => {
+                lengths += 1;
+                length = digits(value.as_bytes());
+            }
             CONNECTION => {
                 // `close` on any line is the last word (RFC 9112 §9.3).
-                closes |= lists(value, b"close");
-                keeps_alive |= lists(value, b"keep-alive");
+                let said = head::persistence(value);
+                (closes, keeps_alive) = (closes | said.0, keeps_alive | said.1);
             }
             _ => {}
         }
         Ok(true)
     })?;
     let is_chunked = is_coded && is_chunked(&fields, minor)?;
-    let length = if is_measured { self::length(&mut fields)? } else { None };
+    if lengths > 1 || (lengths == 1 && length.is_none()) {
+        length = Some(one_length(&mut fields)?);
+    }
     let body = body(is_chunked, length, status, method)?;
     // A 204 must not announce a body (RFC 9112 §6.1, RFC 9110 §8.6); a server that does may send one, at any time.
     let may_err = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
@@ -201,15 +206,8 @@ fn is_chunked(fields: &HeaderMap, minor: u8) -> Result<bool, Malformed> {
     if is_chunked && codings.next().is_none() && minor == 1 { Ok(true) } else { Err(Malformed::TransferCoding) }
 }
 
-/// `Content-Length`. Several that agree are made one (RFC 9112 §6.3, rule 5).
-fn length(fields: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut values = fields.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.next().is_none()
-        && let Some(length) = digits(first.as_bytes())
-    {
-        return Ok(Some(length));
-    }
+/// `Content-Length`, where it is not one number. Several that agree are made one (RFC 9112 §6.3, rule 5).
+fn one_length(fields: &mut HeaderMap) -> Result<u64, Malformed> {
     let mut members =
         fields.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let length = members.next().and_then(|member| digits(member.trim_ascii())).ok_or(Malformed::Length)?;
@@ -217,7 +215,7 @@ fn length(fields: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
         return Err(Malformed::Length);
     }
     fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(Some(length))
+    Ok(length)
 }
 
 #[cfg(test)]

@@ -33,15 +33,13 @@ impl Rare {
     pub(super) fn among(headers: &HeaderMap) -> Self {
         let mut rare = Self::default();
         for name in headers.keys() {
-            match name.as_str().len() {
-                3 => rare.via |= *name == VIA,
-                6 => {
-                    rare.expect |= *name == EXPECT;
-                    rare.origin |= *name == ORIGIN;
-                }
-                7 => rare.referer |= *name == REFERER,
-                12 => rare.max_forwards |= *name == MAX_FORWARDS,
-                17 => rare.transfer_encoding |= *name == TRANSFER_ENCODING,
+            match *name {
+                EXPECT => rare.expect = true,
+                MAX_FORWARDS => rare.max_forwards = true,
+                ORIGIN => rare.origin = true,
+                REFERER => rare.referer = true,
+                TRANSFER_ENCODING => rare.transfer_encoding = true,
+                VIA => rare.via = true,
                 _ => {}
             }
         }

@@ -3,8 +3,9 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, COOKIE, FORWARDED, HOST, LOCATION,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH,
+        CONTENT_LOCATION, CONTENT_TYPE, COOKIE, FORWARDED, HOST, LOCATION, ORIGIN, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, REFERER, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
     },
 };
 
@@ -30,7 +31,12 @@ pub(super) struct Removed {
 pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) -> Removed {
     let mut removed = Removed::default();
     let mut doomed: Vec<HeaderName> = Vec::new();
+    // With one in it, anything may be its double.
+    let has_joint = injected.is_some_and(|injected| injected.as_str().contains('_'));
     for name in headers.keys() {
+        if is_plain(name) && !has_joint {
+            continue;
+        }
         let text = name.as_str();
         if is_for_us(text) && injected != Some(name) {
             doomed.push(name.clone());
@@ -81,19 +87,23 @@ pub(super) fn strip_response_trailers(trailers: &mut HeaderMap) {
 /// Removes from a response what is for this hop, and credentials, which have no business there.
 pub(super) fn strip_response(headers: &mut HeaderMap) -> Found {
     let mut found = Found::default();
+    let mut nominates = false;
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
-        let text = name.as_str();
-        if is_hop_by_hop(text) || *name == AUTHORIZATION {
-            doomed.push(name.clone());
+        match *name {
+            CONNECTION => nominates = true,
+            LOCATION | CONTENT_LOCATION => found.location = true,
+            SET_COOKIE => found.cookies = true,
+            AUTHORIZATION => doomed.push(AUTHORIZATION),
+            _ if is_hop_by_hop(name.as_str()) => doomed.push(name.clone()),
+            _ => {}
         }
-        found.location |= *name == LOCATION || *name == CONTENT_LOCATION;
-        found.cookies |= *name == SET_COOKIE;
     }
-    if doomed.is_empty() {
-        return found;
+    if nominates {
+        nominated(headers, &mut doomed);
+        // Not among the doomed, for which there would have to be room: nearly every response has it, and nothing else.
+        headers.remove(CONNECTION);
     }
-    nominated(headers, &mut doomed);
     for name in doomed {
         headers.remove(name);
     }
@@ -108,6 +118,25 @@ pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterat
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
+}
+
+/// Whether a field is one of those that nearly every request has. None of them is for us, nor like anything that is.
+const fn is_plain(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        ACCEPT
+            | ACCEPT_ENCODING
+            | ACCEPT_LANGUAGE
+            | AUTHORIZATION
+            | CACHE_CONTROL
+            | CONTENT_LENGTH
+            | CONTENT_TYPE
+            | COOKIE
+            | HOST
+            | ORIGIN
+            | REFERER
+            | USER_AGENT
+    )
 }
 
 fn is_hop_by_hop(name: &str) -> bool {

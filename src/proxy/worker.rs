@@ -1,6 +1,6 @@
 //! One worker's proxy, and the whole story of a request in [`Proxy::forward`].
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc};
 
 use http::{Request, Response, StatusCode, Version, request::Parts};
 
@@ -97,66 +97,81 @@ impl Proxy {
     }
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
-    pub async fn handle(self: Rc<Self>, request: Request<ClientBody>, connection: Rc<Connection>) -> Response<Body> {
-        let mut form = Form::Problem;
-        let (refusal, error_type) = match self.forward(request, &connection, &mut form).await {
-            Ok(response) => return response,
-            Err(Stop::Refused(refusal)) => {
-                let error_type = refusal.code.error_type();
-                (refusal, error_type)
-            }
-            Err(Stop::Failed(failure)) => {
-                tracing::warn!(
-                    error = &failure as &dyn std::error::Error,
-                    error_type = failure.error_type(),
-                    "not forwarded"
-                );
-                (failure.refusal(), failure.error_type())
-            }
-        };
-        self.figures.refused(refusal.code);
-        reply::respond_as(&refusal, error_type, form).map(Body::from)
+    pub fn handle(
+        self: Rc<Self>,
+        request: Request<ClientBody>,
+        connection: Rc<Connection>,
+    ) -> impl Future<Output = Response<Body>> {
+        let (mut head, body) = request.into_parts();
+        // The head is borrowed from where it lies: what is handed from future to future lies in each of them.
+        async move {
+            let form = Form::of(&head.headers);
+            let (refusal, error_type) = match self.forward(&mut head, body, &connection, form).await {
+                Ok(response) => return response,
+                Err(Stop::Refused(refusal)) => {
+                    let error_type = refusal.code.error_type();
+                    (refusal, error_type)
+                }
+                Err(Stop::Failed(failure)) => {
+                    tracing::warn!(
+                        error = &failure as &dyn std::error::Error,
+                        error_type = failure.error_type(),
+                        "not forwarded"
+                    );
+                    (failure.refusal(), failure.error_type())
+                }
+            };
+            self.figures.refused(refusal.code);
+            reply::respond_as(&refusal, error_type, form).map(Body::from)
+        }
     }
 
-    /// The whole story. `form` is told who asks, in case it ends early.
+    /// The whole story, for a client that reads `form`.
     async fn forward(
         &self,
-        request: Request<ClientBody>,
+        head: &mut Parts,
+        body: ClientBody,
         connection: &Connection,
-        form: &mut Form,
+        form: Form,
     ) -> Result<Response<Body>, Stop> {
-        let (mut head, body) = request.into_parts();
-        *form = Form::of(&head.headers);
-        let is_grpc = *form == Form::Grpc;
+        let is_grpc = form == Form::Grpc;
         let rare = Rare::among(&head.headers);
-        if let Checked::Answer(response) = check::request(&head, rare, &self.pseudonym)? {
+        if let Checked::Answer(response) = check::request(head, rare, &self.pseudonym)? {
             return Ok(response.map(Body::from));
         }
         let table = self.table();
         let lane = table.lane(head.uri.path());
-        let inject = lane.injection(&head)?;
-        let hop = inject::head(&mut head, rare, &lane.rule, connection, &self.mark)?;
+        let inject = lane.injection(head)?;
+        let hop = inject::head(head, rare, &lane.rule, connection, &self.mark)?;
         head.extensions.clear();
         // Here a request may wait for a token. Its body has not been read: the client's own buffers hold it.
         let snapshot = match inject {
-            Some(inject) => Some(self.inject(&mut head, lane, inject).await?),
+            Some(inject) => Some(self.inject(head, lane, inject).await?),
             None => None,
         };
         let injected = inject.map(|inject| &inject.header);
         let (body, progress) = RequestBody::new(body, injected);
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
-        let answer = forward::send(&lane.pool, &head, body, wanted, &patience).await?;
-        let answer = if let (Some(inject), Some(snapshot)) = (inject, &snapshot) {
-            let request = Judged { head: &mut head, lane, inject, snapshot, wanted };
-            self.judge(answer, request, patience).await?
-        } else {
-            patience.progress.iter().for_each(|progress| progress.forget());
-            answer
+        let answer = forward::send(&lane.pool, head, body, wanted, &patience).await?;
+        let is_unauthorized = answer.0.status() == StatusCode::UNAUTHORIZED;
+        let answer = match (inject, &snapshot) {
+            (Some(inject), Some(snapshot)) if is_unauthorized => {
+                let request = Judged { head, lane, inject, snapshot, wanted };
+                // Boxed, as it is rare.
+                Box::pin(self.again(answer, request, patience)).await?
+            }
+            (inject, snapshot) => {
+                if let (Some(inject), Some(snapshot)) = (inject, snapshot) {
+                    self.accepted(snapshot, inject);
+                }
+                patience.progress.iter().for_each(|progress| progress.forget());
+                answer
+            }
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
         // The next head is read into what this request's leaves.
-        message::recycle(head.headers);
+        message::recycle(std::mem::take(&mut head.headers));
         respond(answer, lane, &hop, is_grpc, told.as_deref())
     }
 
@@ -168,45 +183,30 @@ impl Proxy {
         Ok(snapshot)
     }
 
+    /// An answer other than 401 says that the upstream takes the token.
+    fn accepted(&self, snapshot: &Snapshot, inject: &Inject) {
+        if let Some(token) = snapshot.token(inject.token) {
+            self.current.accepted(token.generation);
+        }
+    }
+
     /// A 401 to our own token: one newer token and one replay, where there is one and the request is still at hand.
-    /// Any other answer says that the upstream takes the token.
-    async fn judge(&self, answer: Answer, request: Judged<'_>, patience: Patience) -> Result<Answer, Stop> {
+    async fn again(&self, answer: Answer, request: Judged<'_>, patience: Patience) -> Result<Answer, Stop> {
         let Judged { head, lane, inject, snapshot, wanted } = request;
         let Some(generation) = snapshot.token(inject.token).map(|token| token.generation) else { return Ok(answer) };
-        if answer.0.status() != StatusCode::UNAUTHORIZED {
-            self.current.accepted(generation);
-            patience.progress.iter().for_each(|progress| progress.forget());
-            return Ok(answer);
-        }
         let again = match &patience.progress {
             None => Some(RequestBody::empty()),
             Some(progress) => progress.again(),
         };
         let Some(body) = again else { return Ok(answer) };
-        // Boxed, as it is rare.
-        Box::pin(self.replay(answer, body, Judged { head, lane, inject, snapshot, wanted }, patience, generation)).await
-    }
-
-    /// Sends a request again with a token that is newer than `generation`, where there is one.
-    async fn replay(
-        &self,
-        answer: Answer,
-        body: RequestBody,
-        request: Judged<'_>,
-        patience: Patience,
-        generation: u64,
-    ) -> Result<Answer, Stop> {
-        let Judged { head, lane, inject, wanted, .. } = request;
         let Some(newer) = self.current.renewed(inject.token, generation).await else { return Ok(answer) };
         let value = lane.prepared.value(&newer, inject.token, &inject.format)?;
         head.headers.insert(inject.header.clone(), value);
         drop(answer);
         let patience = Patience { progress: None, ..patience };
         let answer = forward::send(&lane.pool, head, body, wanted, &patience).await?;
-        if answer.0.status() != StatusCode::UNAUTHORIZED
-            && let Some(token) = newer.token(inject.token)
-        {
-            self.current.accepted(token.generation);
+        if answer.0.status() != StatusCode::UNAUTHORIZED {
+            self.accepted(&newer, inject);
         }
         Ok(answer)
     }
@@ -256,11 +256,9 @@ impl Lane {
     /// What is to be injected into this request, if anything is.
     fn injection(&self, head: &Parts) -> Result<Option<&Inject>, Refusal> {
         let Some(inject) = &self.rule.route.inject else { return Ok(None) };
-        if !head.headers.contains_key(&inject.header) {
-            return Ok(Some(inject));
-        }
         match inject.client_value {
             ClientValue::Replace => Ok(Some(inject)),
+            ClientValue::Keep | ClientValue::Reject if !head.headers.contains_key(&inject.header) => Ok(Some(inject)),
             ClientValue::Keep => Ok(None),
             ClientValue::Reject => {
                 let detail = format!("the request has a {} of its own", inject.header);

@@ -34,8 +34,10 @@ impl Form {
         if is_grpc(headers) {
             return Self::Grpc;
         }
-        let accepts =
-            |value: &HeaderValue| value.as_bytes().windows(9).any(|text| text.eq_ignore_ascii_case(b"text/html"));
+        let accepts = |value: &HeaderValue| {
+            let is_html = |text: &[u8]| text[4] == b'/' && text.eq_ignore_ascii_case(b"text/html");
+            value.as_bytes().windows(9).any(is_html)
+        };
         if headers.get_all(ACCEPT).iter().any(accepts) { Self::Page } else { Self::Problem }
     }
 }

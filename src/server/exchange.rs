@@ -3,7 +3,7 @@
 use std::{future::Future, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -44,7 +44,16 @@ where
     ) -> Response<B> {
         let access =
             self.settings.access_log.then(|| (request.method().clone(), loggable(request.uri().path()).into_owned()));
-        let response = self.respond(request, length).await;
+        let (head, body) = request.into_parts();
+        let response = match self.admit(&head, length) {
+            Ok(grant) => {
+                let request = Request::from_parts(head, body);
+                let mut response = (self.server.service)(request, Rc::clone(&self.connection)).await;
+                self.server.gate.decorate(&grant, response.headers_mut());
+                response
+            }
+            Err(response) => *response,
+        };
         let took = began.elapsed();
         self.server.figures.responded(response.status(), took);
         if let Some((method, path)) = access {
@@ -53,19 +62,13 @@ where
         response
     }
 
-    async fn respond(&self, request: Request<ClientBody>, length: Option<usize>) -> Response<B> {
-        if let Err(refusal) = self.fits(request.headers(), length) {
-            return self.refuse(&refusal, Form::of(request.headers()));
+    /// What the response to an admitted request may have; the response to any other.
+    fn admit(&self, head: &Parts, length: Option<usize>) -> Result<G::Grant, Box<Response<B>>> {
+        if let Err(refusal) = self.fits(&head.headers, length) {
+            return Err(Box::new(self.refuse(&refusal, Form::of(&head.headers))));
         }
-        let (head, body) = request.into_parts();
-        match self.server.gate.check(&head, &self.connection, &self.peer) {
-            Ok(grant) => {
-                let request = Request::from_parts(head, body);
-                let mut response = (self.server.service)(request, Rc::clone(&self.connection)).await;
-                self.server.gate.decorate(&grant, response.headers_mut());
-                response
-            }
-            Err(denied) => match *denied {
+        self.server.gate.check(head, &self.connection, &self.peer).map_err(|denied| {
+            Box::new(match *denied {
                 Denied::Answered(response) => response.map(B::from),
                 Denied::Refused { refusal, grant } => {
                     let mut response = reply::respond(&refusal, Form::of(&head.headers)).map(B::from);
@@ -74,8 +77,8 @@ where
                     }
                     response
                 }
-            },
-        }
+            })
+        })
     }
 
     /// Room for the connection, and for the header.
