@@ -333,8 +333,11 @@ impl State {
             self.sign_out(detail);
         }
         if let Some(stored) = stored {
-            // Whoever mended the session may have mended the store, and the one attempt is worth its best token.
+            // Whoever mended the session may have mended the store, and the one attempt is worth its best token. That
+            // was read beside a write under way, and does not answer it.
+            let saving = self.saving;
             self.adopted(now, *stored, true);
+            self.saving = saving;
         }
         self.roll_lead();
         let mended = self.setting_at_fault().is_some();

@@ -16,6 +16,7 @@
 )]
 
 mod adds_next_to_no_delay;
+mod asks_once_after_a_401;
 mod cancels_at_once;
 mod carries_everything;
 mod check;

@@ -134,6 +134,10 @@ fn a_restart_and_a_reload_are_worth_one_attempt_each() {
         assert_eq!(world.calls.len(), 3 + attempt, "{failure:?}");
         assert_eq!(name(&world), StateName::SessionEnded, "{failure:?}");
         assert_eq!(world.request(), Some(Code::SessionExpired));
+        // The latest verdict is the one that is kept; what is no verdict changes nothing.
+        let kept = world.stored.as_ref().expect("kept").notes.ended.clone();
+        let verdict = if attempt == 0 { EndReason::Revoked } else { EndReason::Expired };
+        assert_eq!(kept, Some(verdict), "{failure:?}");
     }
     assert_eq!(world.levels(), [Level::Ended], "told once");
     // The verdict was mistaken after all.

@@ -261,6 +261,24 @@ fn a_reload_of_an_ended_session_spends_its_attempt_on_what_is_stored_now() {
 }
 
 #[test]
+fn a_reload_beside_a_write_begins_no_second_one() {
+    let mut world = rotating();
+    world.disk_works = false;
+    world.pool.outage = Some(refused(EndReason::Revoked));
+    world.until(NINE + HOUR);
+    assert!(world.state.is_unsaved());
+    let (now, stored) = (world.now.after(120 * SECOND), world.stored.clone().map(Box::new));
+    let (state, actions) = world.state.step(now, Event::Tick);
+    assert!(saves(&actions), "{actions:?}");
+    let (state, actions) = state.step(now, Event::Reconfigured { settings: Box::new(settings()), stored });
+    assert!(!saves(&actions), "{actions:?}");
+    let (state, actions) = state.step(now.after(120 * SECOND), Event::Tick);
+    assert!(!saves(&actions), "the first one has not been answered: {actions:?}");
+    let (_, actions) = state.step(now.after(120 * SECOND), Event::SaveRefused);
+    assert!(saves(&actions), "and now it is due again: {actions:?}");
+}
+
+#[test]
 fn a_reload_of_a_session_that_goes_on_asks_nobody_what_is_stored() {
     let mut world = rotating();
     world.until(NINE + 2 * HOUR);

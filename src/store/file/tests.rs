@@ -282,24 +282,6 @@ fn a_lock_that_is_held_is_waited_for_and_no_longer() {
     });
 }
 
-/// Whoever removes the lock's file, others lock the one that is there: a lock on a file without a name keeps nobody out.
-#[test]
-fn a_lock_on_a_file_that_was_removed_meanwhile_is_none() {
-    let (_dir, store) = place();
-    let held = store.lock(Duration::ZERO).expect("locked");
-    let file = store.path.with_extension("lock");
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| store.lock(Duration::from_secs(20)));
-        // It waits for the file that is there now, or has yet to open one: both end in the file that is there then.
-        std::thread::sleep(Duration::from_millis(60));
-        fs::remove_file(&file).expect("removed");
-        drop(held);
-        let taken = waiting.join().expect("no panic").expect("locked");
-        assert!(store.lock(Duration::ZERO).is_err(), "nobody else has it");
-        drop(taken);
-    });
-}
-
 /// Runs the test `name` again in a process of its own, with a store's path; `shell` prepares that process.
 pub(super) fn child(name: &str, store: &FileStore, shell: &str) -> Child {
     Command::new("sh")
