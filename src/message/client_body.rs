@@ -8,9 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::BoxError;
+use super::{BoxError, Received};
 
 /// The client gave its request up.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -26,7 +25,7 @@ enum Source {
     /// On a connection of HTTP/1.
     H1(Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>),
     /// On a stream of HTTP/2.
-    H2(Incoming),
+    H2(Received),
 }
 
 impl ClientBody {
@@ -42,8 +41,7 @@ impl ClientBody {
     }
 
     /// What comes on a stream of HTTP/2.
-    #[must_use]
-    pub fn h2(body: Incoming) -> Self {
+    pub(crate) fn h2(body: Received) -> Self {
         Self(if body.is_end_stream() { Source::Nothing } else { Source::H2(body) })
     }
 }
@@ -57,8 +55,7 @@ impl Body for ClientBody {
             Source::Nothing => Poll::Ready(None),
             Source::H1(body) => body.as_mut().poll_frame(cx),
             Source::H2(body) => match Pin::new(&mut *body).poll_frame(cx) {
-                // hyper takes a reset that names no error for an end.
-                Poll::Ready(None) if !body.is_end_stream() => Poll::Ready(Some(Err(GivenUp.into()))),
+                Poll::Ready(Some(Err(error))) if is_no_fault(&error) => Poll::Ready(Some(Err(GivenUp.into()))),
                 polled => polled.map_err(Into::into),
             },
         }
@@ -79,6 +76,11 @@ impl Body for ClientBody {
             Source::H2(body) => body.size_hint(),
         }
     }
+}
+
+/// Whether a stream was reset without a fault of anybody's (RFC 9113 §7).
+fn is_no_fault(error: &h2::Error) -> bool {
+    matches!(error.reason(), Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
 }
 
 impl fmt::Debug for ClientBody {

@@ -1,4 +1,4 @@
-//! Messages of HTTP/1.1 as bytes, and a request's body whatever it came by.
+//! Messages of HTTP/1.1 as bytes, bodies on streams of HTTP/2, and a request's body whatever it came by.
 //!
 //! Owns the syntax of RFC 9112 for both halves of a proxy: [`request`] and [`response`] read and write heads, [`framing`]
 //! says where a body ends. Those are functions of bytes. [`Inbox`] and [`Transmission`] move the bytes, in the task of
@@ -14,6 +14,7 @@ mod inbox;
 mod outbox;
 pub(crate) mod request;
 pub(crate) mod response;
+mod stream;
 mod transmission;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use self::client_body::{ClientBody, GivenUp};
 pub(crate) use self::{
     head::recycle,
     inbox::Inbox,
+    stream::{Halt, Received, Sending},
     transmission::{SendFault, Transmission},
 };
 

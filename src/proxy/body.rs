@@ -7,9 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::{duplex::Duplex, h1, hop, pool::Lease};
+use super::{duplex::Duplex, h1, h2::Download, hop, pool::Lease};
 use crate::reply;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,12 +26,12 @@ enum Content {
     /// On such a connection that still takes the request's body: a task drives both.
     Duplex { duplex: Duplex, with_trailers: bool, broken: Option<BoxError> },
     /// On a stream of HTTP/2, which its connection's task fills.
-    H2 { body: Incoming, _lease: Lease, with_trailers: bool, broken: Option<BoxError> },
+    H2 { body: Download, _lease: Lease, with_trailers: bool, broken: Option<BoxError> },
 }
 
 impl Body {
     /// What comes on `lease`. Trailers are passed on only to a client that takes them (RFC 9110 §6.5.1).
-    pub(super) fn upstream(body: Option<Incoming>, lease: Lease, with_trailers: bool) -> Self {
+    pub(super) fn upstream(body: Option<Download>, lease: Lease, with_trailers: bool) -> Self {
         Self(match body {
             Some(body) => Content::H2 { body, _lease: lease, with_trailers, broken: None },
             None if lease.as_h1().is_some_and(h1::Connection::is_sending) => {
@@ -64,7 +63,7 @@ impl http_body::Body for Body {
                 pass_on(|cx| duplex.poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
             }
             Content::H2 { body, with_trailers, broken, .. } => {
-                pass_on(|cx| Pin::new(&mut *body).poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
+                pass_on(|cx| body.poll_frame(cx).map_err(Into::into), *with_trailers, broken, cx)
             }
         }
     }

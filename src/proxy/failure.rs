@@ -58,9 +58,9 @@ pub(super) enum Unprocessed {
 }
 
 impl Failure {
-    /// What hyper's client says, sorted.
-    pub(super) fn of(error: hyper::Error) -> Self {
-        if error.is_parse() { Self::Malformed(Some(error.into())) } else { Self::Lost(error.into()) }
+    /// What became of a stream or connection of HTTP/2.
+    pub(super) fn of(error: h2::Error) -> Self {
+        Self::Lost(error.into())
     }
 
     /// Whether the connection was gone, which says nothing about the request.
@@ -72,8 +72,7 @@ impl Failure {
     /// its method (RFC 9113 §8.7), and how.
     pub(super) fn unprocessed(&self) -> Option<Unprocessed> {
         let Self::Lost(error) = self else { return None };
-        let error = error.downcast_ref::<hyper::Error>()?;
-        let error = error.source()?.downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
+        let error = error.downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
         match error.reason()? {
             // Only streams beyond the last one that GOAWAY names fail so; the others go on (RFC 9113 §6.8).
             h2::Reason::NO_ERROR if error.is_go_away() => Some(Unprocessed::GoingAway),

@@ -1,6 +1,6 @@
 //! Sending a request to its upstream and waiting for the response's head.
 
-use std::{future::Future, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{rc::Rc, task::Poll, time::Duration};
 
 use http::{
     Method, Request, Response, StatusCode, Uri, Version,
@@ -9,13 +9,13 @@ use http::{
     uri::{Authority, Scheme},
 };
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::{
     connect::{Protocol, Wanted},
     failure::{Failure, Unprocessed},
-    h1::Fault,
+    h1,
+    h2::{self, Download, Exchange},
     plan::Target,
     pool::{Lease, Pool},
     upload::{Progress, RequestBody, Stage},
@@ -34,7 +34,7 @@ pub(super) struct Patience {
 
 /// A response whose body is still to come, and the connection that it comes on: with the body where that is a stream
 /// of HTTP/2, with nothing where the connection itself is asked for it.
-pub(super) type Answer = (Response<Option<Incoming>>, Lease);
+pub(super) type Answer = (Response<Option<Download>>, Lease);
 
 /// How often a request is sent again that the upstream did not begin to process: it may meet one connection after
 /// another just as it goes away.
@@ -68,7 +68,7 @@ pub(super) async fn send(
     loop {
         let exchanged = match lease.protocol() {
             Protocol::H1 => exchange_h1(lease, head, body, patience).await,
-            Protocol::H2 => Box::pin(exchange_h2(lease, h2_request(head, body, &pool.target), patience)).await,
+            Protocol::H2 => Box::pin(exchange_h2(lease, h2_request(head, &pool.target), body, patience)).await,
         };
         let lost = match exchanged {
             Ok(answer) => return Ok(answer),
@@ -97,8 +97,8 @@ pub(super) async fn send(
 
 /// A request with a head like `head`, which is kept in case it must be sent again. `Host` moves into the target, and what
 /// HTTP/2 has no use for is left out (RFC 9113 §8.2.2, §8.3.1).
-fn h2_request(head: &Parts, body: RequestBody, target: &Target) -> Request<RequestBody> {
-    let mut request = Request::new(body);
+fn h2_request(head: &Parts, target: &Target) -> Request<()> {
+    let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = head.headers.clone();
@@ -108,8 +108,13 @@ fn h2_request(head: &Parts, body: RequestBody, target: &Target) -> Request<Reque
     let host = request.headers_mut().remove(HOST);
     let mut parts = head.uri.clone().into_parts();
     parts.scheme = Some(if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // A head that was made here has all three parts; what could not be joined is refused by hyper.
+    parts.authority = host.and_then(|host| {
+        if host == target.authority {
+            return Some(target.h2_authority.clone());
+        }
+        Authority::try_from(host.as_bytes()).ok()
+    });
+    // A head that was made here has all three parts; what could not be joined is no request.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     request
 }
@@ -148,37 +153,52 @@ async fn exchange_h1(mut lease: Lease, head: &Parts, body: RequestBody, patience
 }
 
 /// Why an exchange of HTTP/1.1 came to no response.
-fn failure(fault: Fault) -> Failure {
+fn failure(fault: h1::Fault) -> Failure {
     match fault {
-        Fault::Malformed(_) => Failure::Malformed(Some(fault.into())),
-        Fault::Closed | Fault::Io(_) => Failure::Lost(fault.into()),
-        Fault::Truncated | Fault::Broken(_) => Failure::Incomplete(fault.into()),
-        Fault::Body => Failure::ClientBody,
+        h1::Fault::Malformed(_) => Failure::Malformed(Some(fault.into())),
+        h1::Fault::Closed | h1::Fault::Io(_) => Failure::Lost(fault.into()),
+        h1::Fault::Truncated | h1::Fault::Broken(_) => Failure::Incomplete(fault.into()),
+        h1::Fault::Body => Failure::ClientBody,
     }
 }
 
-/// One attempt on one stream, whose connection a task drives.
-async fn exchange_h2(mut lease: Lease, request: Request<RequestBody>, patience: &Patience) -> Result<Answer, Lost> {
+/// One attempt on one stream, driven here; a task drives its connection.
+async fn exchange_h2(
+    mut lease: Lease,
+    request: Request<()>,
+    body: RequestBody,
+    patience: &Patience,
+) -> Result<Answer, Lost> {
     let began = Instant::now();
-    let mut sending = pin!(lease.h2().ok_or(Failure::Malformed(None))?.sender.try_send_request(request));
+    let stream = lease.h2().ok_or(Failure::Malformed(None))?;
+    let mut exchange = Exchange::begin(stream, request, body).map_err(|(error, body)| {
+        let failure = lost(error, &lease);
+        Lost { failure, unsent: Some(body) }
+    })?;
     let response = std::future::poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent.map_err(|mut error| {
-                let unsent = error.take_message().map(Request::into_body);
-                let failure = patience.failure(error.into_error());
-                if failure.unprocessed() == Some(Unprocessed::GoingAway) {
-                    lease.retire();
-                }
-                Lost { failure, unsent }
-            }));
+        let Some(stream) = lease.h2() else { return Poll::Ready(Err(Failure::Malformed(None))) };
+        match exchange.poll_head(stream, cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(h2::Fault::Stream(error))) => Poll::Ready(Err(lost(error, &lease))),
+            Poll::Ready(Err(h2::Fault::Body(error))) => {
+                tracing::debug!(error = &*error as &dyn std::error::Error, "a request's body broke off");
+                Poll::Ready(Err(Failure::ClientBody))
+            }
+            Poll::Pending if lease.is_due(patience.due(began), cx) => Poll::Ready(Err(patience.expired())),
+            Poll::Pending => Poll::Pending,
         }
-        if lease.is_due(patience.due(began), cx) {
-            return Poll::Ready(Err(patience.expired().into()));
-        }
-        Poll::Pending
     })
     .await?;
-    Ok((response.map(Some), lease))
+    Ok((response.map(|body| Some(exchange.into_download(body))), lease))
+}
+
+/// Why a stream came to no response.
+fn lost(error: ::h2::Error, lease: &Lease) -> Failure {
+    let failure = Failure::of(error);
+    if failure.unprocessed() == Some(Unprocessed::GoingAway) {
+        lease.retire();
+    }
+    failure
 }
 
 impl Patience {
@@ -204,13 +224,6 @@ impl Patience {
     /// What is at hand of the request's body, and then the rest.
     async fn again(&self) -> Option<RequestBody> {
         timeout(self.response_header, self.progress.as_ref()?.resumed()).await.ok()?
-    }
-
-    fn failure(&self, error: hyper::Error) -> Failure {
-        match self.progress.as_ref().map(|progress| progress.stage()) {
-            Some(Stage::Malformed) => Failure::ClientBody,
-            _ => Failure::of(error),
-        }
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Uri, uri::Scheme};
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, Scheme},
+};
 use rustls::pki_types::ServerName;
 
 use super::{HttpVersion, Route, Settings, Upstream};
@@ -70,6 +73,8 @@ pub(super) struct Target {
     pub(super) port: u16,
     /// What `Host` says.
     pub(super) authority: HeaderValue,
+    /// The same, as HTTP/2 has it.
+    pub(super) h2_authority: Authority,
     /// `scheme://authority`, as browsers write an origin: without a default port.
     pub(super) origin: String,
     /// The path in `url`, without a slash at its end.
@@ -170,6 +175,7 @@ impl Target {
             host: bare,
             port,
             origin: format!("{scheme}://{}", authority.to_ascii_lowercase()),
+            h2_authority: Authority::try_from(authority.as_str()).map_err(|_| refused())?,
             authority: HeaderValue::from_str(&authority).map_err(|_| refused())?,
             base: settings.url.path().trim_end_matches('/').to_owned(),
             tls,

@@ -2,11 +2,28 @@
 
 use std::cell::RefCell;
 
+use http::HeaderValue;
+
 use crate::clock;
 
 thread_local! {
     /// The last second that was written out.
     static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    /// The last one that was made a value, which is shared.
+    static VALUE: RefCell<(i64, HeaderValue)> = const { RefCell::new((i64::MIN, HeaderValue::from_static(""))) };
+}
+
+/// The time as a value of `Date`.
+pub(super) fn value() -> HeaderValue {
+    let now = clock::wall().as_secs();
+    VALUE.with_borrow_mut(|(second, value)| {
+        if *second != now {
+            *second = now;
+            // Digits, letters and colons: a value for certain.
+            *value = HeaderValue::try_from(written(now)).unwrap_or(HeaderValue::from_static(""));
+        }
+        value.clone()
+    })
 }
 
 /// Runs `write` with the time as `Date` has it (RFC 9110 §5.6.7).
@@ -35,5 +52,6 @@ mod tests {
     fn the_date_is_an_imf_fixdate() {
         assert_eq!(written(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         with(|date| assert_eq!(date.len(), 29));
+        assert_eq!(value().len(), 29);
     }
 }

@@ -4,6 +4,7 @@ mod exchange;
 mod faults;
 mod http1;
 mod http2;
+mod resets;
 pub(super) mod stage;
 mod tls;
 mod token;

@@ -1,37 +1,45 @@
-//! HTTP/2 to an upstream: a connection that many requests share, and that therefore is a task of its own.
+//! HTTP/2 to an upstream: a connection that many requests share, and that therefore is a task of its own. What goes on on
+//! a stream is driven by whoever asked.
+
+mod exchange;
+mod life;
 
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    future::Future,
-    pin::Pin,
     rc::Rc,
-    time::Duration,
+    task::{Context, Waker},
 };
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{connect::Wire, failure::Failure, upload::RequestBody};
+pub(super) use self::exchange::{Download, Exchange, Fault};
+use self::life::{Heard, Life};
+use super::{connect::Wire, failure::Failure};
 
 /// How much of a response may lie here unread, for each stream and for all: what a client does not read must not
 /// stall its neighbours.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// A connection that carries streams is asked for a sign of life when it has been silent this long, and given up when
-/// none comes in that time again: TCP's own probes do not see a process that hangs.
-const PING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(15));
+/// So many streams are opened before the upstream has said how many it takes: as many as it should take at least
+/// (RFC 9113 §6.5.2).
+const UNTOLD_STREAMS: usize = 100;
 
-type Connection = http2::Connection<TokioIo<Wire>, RequestBody, Local>;
+/// How much of the requests' bodies may lie here unsent, for each stream.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// The longest header of a response.
+const MAX_HEADER: u32 = 16 * 1024;
 
 /// One HTTP/2 connection of a pool.
 pub(super) struct Multiplexed {
-    sender: http2::SendRequest<RequestBody>,
-    /// Polled by `driver`, and asked here how many streams the upstream takes at a time. Never borrowed for longer.
-    connection: Rc<RefCell<Connection>>,
+    /// Cloned for each stream. Once all are dropped, the connection says goodbye and ends.
+    sender: RefCell<SendRequest<Bytes>>,
     load: Rc<Load>,
+    life: Life,
     driver: JoinHandle<()>,
 }
 
@@ -48,7 +56,7 @@ struct Load {
 
 /// One stream of it.
 pub(super) struct Stream {
-    pub(super) sender: http2::SendRequest<RequestBody>,
+    sender: SendRequest<Bytes>,
     load: Rc<Load>,
     /// Whether the connection has carried other streams before.
     pub(super) is_reused: bool,
@@ -57,13 +65,15 @@ pub(super) struct Stream {
 impl Multiplexed {
     /// Speaks HTTP/2 on `wire` (RFC 9113 §3.4).
     pub(super) async fn new(wire: Wire) -> Result<Self, Failure> {
-        let (sender, connection) = http2::Builder::new(Local)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let heard = Rc::new(Cell::new(Instant::now()));
+        let (sender, mut connection) = Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(UNTOLD_STREAMS)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING.0)
-            .keep_alive_timeout(PING.1)
-            .handshake(TokioIo::new(wire))
+            .max_header_list_size(MAX_HEADER)
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake(Heard::new(wire, Rc::clone(&heard)))
             .await
             .map_err(Failure::of)?;
         let load = Rc::new(Load {
@@ -72,30 +82,39 @@ impl Multiplexed {
             is_used: Cell::new(false),
             is_retired: Cell::new(false),
         });
-        let connection = Rc::new(RefCell::new(connection));
-        let driven = Rc::clone(&connection);
-        let task = tokio::task::spawn_local(async move {
-            let ended = std::future::poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)).await;
-            if let Err(error) = ended {
+        let ping = connection.ping_pong();
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "an HTTP/2 connection to the upstream has ended");
             }
         });
-        Ok(Self { sender, connection, load, driver: task })
+        let life = Life::new(heard, ping, Rc::clone(&load), driver.abort_handle());
+        Ok(Self { sender: RefCell::new(sender), load, life, driver })
     }
 
     /// Whether it can carry nothing more, ever.
     pub(super) fn is_over(&self) -> bool {
-        self.load.is_retired.get() || self.sender.is_closed() || self.driver.is_finished()
+        self.load.is_retired.get() || self.driver.is_finished()
     }
 
     /// One more stream, unless the upstream's `SETTINGS_MAX_CONCURRENT_STREAMS` are all in use.
     pub(super) fn stream(&self) -> Option<Stream> {
-        if self.is_over() || self.load.streams.get() >= self.connection.borrow().current_max_send_streams() {
+        if self.is_over() {
+            return None;
+        }
+        let mut sender = self.sender.borrow_mut();
+        // It has no stream of its own that it could wait for: either it says that the connection takes no more, or yes.
+        if let std::task::Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            self.load.is_retired.set(true);
+            return None;
+        }
+        if self.load.streams.get() >= sender.current_max_send_streams() {
             return None;
         }
         self.load.streams.set(self.load.streams.get() + 1);
+        self.life.watch();
         let is_reused = self.load.is_used.replace(true);
-        Some(Stream { sender: self.sender.clone(), load: Rc::clone(&self.load), is_reused })
+        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), is_reused })
     }
 
     /// Since when it carries nothing; `None` while it carries something.
@@ -108,15 +127,6 @@ impl Stream {
     /// No stream is to follow on its connection; those that are open go on.
     pub(super) fn retire(&self) {
         self.load.is_retired.set(true);
-    }
-}
-
-impl Drop for Multiplexed {
-    fn drop(&mut self) {
-        // Streams that are still open have their own senders and end by themselves; an idle connection ends now.
-        if self.load.streams.get() == 0 {
-            self.driver.abort();
-        }
     }
 }
 
@@ -136,19 +146,5 @@ impl fmt::Debug for Multiplexed {
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("load", &self.load).finish_non_exhaustive()
-    }
-}
-
-/// Runs hyper's tasks on this worker's own thread. They end with their connection.
-#[derive(Clone, Copy, Debug)]
-struct Local;
-
-impl<F> hyper::rt::Executor<F> for Local
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }

@@ -1,0 +1,141 @@
+//! One request and its response on one stream.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::task::AbortHandle;
+
+use super::Stream;
+use crate::{
+    message::{BoxError, Halt, Received, Sending},
+    proxy::upload::RequestBody,
+};
+
+/// A request on its way, until the response's head comes.
+#[derive(Debug)]
+pub(in crate::proxy) struct Exchange {
+    response: ResponseFuture,
+    /// What is still to be sent.
+    upload: Option<Sending<RequestBody>>,
+    /// Whether the stream counts among those that the upstream allows. Nothing of the body is read before.
+    is_open: bool,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(in crate::proxy) enum Fault {
+    /// The stream or its connection broke off.
+    Stream(h2::Error),
+    /// The request's own body did.
+    Body(BoxError),
+}
+
+/// A response's body, and what is still to be sent of its request, which a task drives: a client may well not read
+/// before it has sent all. Dropped before its end, it ends both.
+#[derive(Debug)]
+pub(in crate::proxy) struct Download {
+    body: Received,
+    upload: Option<AbortHandle>,
+}
+
+impl Exchange {
+    /// Begins a request. `Err` with its body where its connection takes no more.
+    pub(in crate::proxy) fn begin(
+        stream: &mut Stream,
+        mut request: Request<()>,
+        body: RequestBody,
+    ) -> Result<Self, (h2::Error, RequestBody)> {
+        let is_over = body.is_end_stream();
+        announce(&mut request, body.size_hint().exact());
+        match stream.sender.send_request(request, is_over) {
+            Ok((response, sent)) => {
+                let upload = (!is_over).then(|| Sending::new(body, sent));
+                Ok(Self { response, upload, is_open: false })
+            }
+            Err(error) => Err((error, body)),
+        }
+    }
+
+    /// Sends the request until the response's head has come. `stream` is the one that it began on.
+    pub(in crate::proxy) fn poll_head(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Received>, Fault>> {
+        if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
+            let (head, body) = response.map_err(Fault::Stream)?.into_parts();
+            let body = Received::new(body, &head.headers);
+            return Poll::Ready(Ok(Response::from_parts(head, body)));
+        }
+        if !self.is_open {
+            // Where this is an error, the response is the same.
+            let _: Result<(), h2::Error> = ready!(stream.sender.poll_ready(cx));
+            self.is_open = true;
+        }
+        let Some(upload) = &mut self.upload else { return Poll::Pending };
+        let sent = ready!(upload.poll(cx));
+        // The body is given up with it, so that another connection may go on with it.
+        self.upload = None;
+        match sent {
+            Err(Halt::Body(error)) => Poll::Ready(Err(Fault::Body(error))),
+            // The response says more of it.
+            Ok(()) | Err(Halt::Closed(_)) => Poll::Pending,
+        }
+    }
+
+    /// The response's body, once its head has come.
+    pub(in crate::proxy) fn into_download(self, body: Received) -> Download {
+        let upload = self.upload.map(|mut upload| {
+            let task = tokio::task::spawn_local(async move {
+                if let Err(halt) = poll_fn(|cx| upload.poll(cx)).await {
+                    tracing::debug!(error = &halt as &dyn std::error::Error, "a request ended before its body");
+                }
+            });
+            task.abort_handle()
+        });
+        Download { body, upload }
+    }
+}
+
+impl Download {
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // An upstream may answer before it has read everything, and may then read on.
+        if let Some(upload) = self.upload.take()
+            && !self.body.is_end_stream()
+        {
+            upload.abort();
+        }
+    }
+}
+
+/// Says how long the body is, where that is known and no matter of course (RFC 9110 §8.6).
+fn announce(request: &mut Request<()>, length: Option<u64>) {
+    let Some(length) = length else { return };
+    let has_none_by_nature = [Method::GET, Method::HEAD, Method::DELETE, Method::CONNECT].contains(request.method());
+    let headers: &mut HeaderMap = if length == 0 && has_none_by_nature { return } else { request.headers_mut() };
+    headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+}
