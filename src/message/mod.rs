@@ -1,7 +1,7 @@
 //! Messages of HTTP/1.1 as bytes, bodies on streams of HTTP/2, and a request's body whatever it came by.
 //!
-//! Owns the syntax of RFC 9112 for both halves of a proxy: [`request`] and [`response`] read and write heads, [`framing`]
-//! says where a body ends. Those are functions of bytes. [`Inbox`] and [`Transmission`] move the bytes, in the task of
+//! Owns the syntax of RFC 9112 for both halves of a proxy: `request` and `response` read and write heads, `framing`
+//! says where a body ends. Those are functions of bytes. `Inbox` and `Transmission` move the bytes, in the task of
 //! whoever polls them; they know nothing of why.
 //!
 //! What is written can hold no line break that was not put there: the `http` crate's types have none. What is read is
