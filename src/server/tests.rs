@@ -287,6 +287,22 @@ fn closing_ends_what_draining_would_wait_for() {
     });
 }
 
+#[test]
+fn an_answer_to_head_is_its_head() {
+    local(async {
+        let stage = Stage::new(limits());
+        let (sender, connection) = ::h2::client::handshake(stage.connect().await).await.expect("HTTP/2");
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        let mut sender = sender.ready().await.expect("room");
+        let request = Request::head("http://a/").body(()).expect("a request");
+        let (response, _) = sender.send_request(request, true).expect("sent");
+        let (head, mut body) = response.await.expect("a response").into_parts();
+        // What a GET would be answered with has a length.
+        assert_eq!((head.status.as_u16(), &head.headers["content-length"]), (200, &"9".parse().expect("text")));
+        assert!(body.data().await.is_none(), "RFC 9110 §9.3.2");
+    });
+}
+
 /// A thousand clients that wait hold a thousand of these.
 #[test]
 fn a_connection_that_rests_is_small() {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body::Body;
@@ -43,6 +43,7 @@ pub(super) async fn respond<G, S, F, B>(
     // Dropped last, with what the stream holds.
     let _open = open;
     let (head, stream) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
     let body = ClientBody::h2(Received::new(stream, &head.headers));
     let response = {
         let mut answering = pin!(exchanges.answer(Request::from_parts(head, body), Instant::now(), None));
@@ -54,8 +55,10 @@ pub(super) async fn respond<G, S, F, B>(
         response
     };
     let (mut head, body) = response.into_parts();
-    let is_over = body.is_end_stream();
-    prepare(&mut head.headers, if is_over { None } else { body.size_hint().exact() });
+    let is_empty = body.is_end_stream();
+    prepare(&mut head.headers, if is_empty { None } else { body.size_hint().exact() });
+    // The answer to HEAD is the head of what GET would be answered with (RFC 9110 §9.3.2).
+    let is_over = is_empty || is_head;
     let sent = match reply.send_response(Response::from_parts(head, ()), is_over) {
         Ok(_) if is_over => return,
         Ok(stream) => {
