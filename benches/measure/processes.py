@@ -77,15 +77,15 @@ class Child:
                 total += int((_read(task / "schedstat") or "0").split()[0])
         return total
 
-    def sleeps(self) -> int:
-        """How often its threads have gone to sleep so far, which is how often they were woken."""
-        total = 0
+    def sleeps(self) -> dict[str, int]:
+        """How often each of its threads has gone to sleep so far, which is how often it was woken."""
+        found = {}
         for pid in self.tree():
             for task in _tasks(pid):
                 for line in (_read(task / "status") or "").splitlines():
                     if line.startswith("voluntary_ctxt_switches:"):
-                        total += int(line.split()[1])
-        return total
+                        found[task.name] = int(line.split()[1])
+        return found
 
     def pss_bytes(self) -> int:
         """Proportional set size of all its processes."""

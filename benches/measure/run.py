@@ -152,7 +152,10 @@ class Run:
         woken = {peer.name: peer.child.sleeps() for peer in self.peers}
         time.sleep(self.options.idle_seconds)
         for peer in self.peers:
-            grown = peer.child.sleeps() - woken[peer.name]
+            before, after = woken[peer.name], peer.child.sleeps()
+            # A thread that has ended was woken for that.
+            ended = len(before.keys() - after.keys())
+            grown = ended + sum(count - before.get(thread, 0) for thread, count in after.items())
             self.results.add("idle.wakeups", peer.name, 1, grown * 60 / self.options.idle_seconds)
 
     def memory_after(self) -> None:
