@@ -107,16 +107,14 @@ pub(crate) struct Written<'a> {
     pub(crate) date: &'a [u8],
 }
 
-/// How the body of a response is framed, and whether its end is the connection's (RFC 9112 §6.3).
-pub(crate) fn framing(head: &Parts, length: &SizeHint, method: &Method, version: Version) -> (Outgoing, bool) {
-    if is_bodiless(head.status, method) {
-        return (Outgoing::Nothing, false);
-    }
+/// How the body of a response is framed (RFC 9112 §6.3).
+pub(crate) fn framing(head: &Parts, length: &SizeHint, method: &Method, version: Version) -> Outgoing {
     match length.exact() {
-        Some(0) => (Outgoing::Nothing, false),
-        Some(length) => (Outgoing::Length(length), false),
-        None if version == Version::HTTP_11 => (Outgoing::chunked(&head.headers), false),
-        None => (Outgoing::ToEnd, true),
+        _ if is_bodiless(head.status, method) => Outgoing::Nothing,
+        Some(0) => Outgoing::Nothing,
+        Some(length) => Outgoing::Length(length),
+        None if version == Version::HTTP_11 => Outgoing::chunked(&head.headers),
+        None => Outgoing::ToEnd,
     }
 }
 

@@ -8,33 +8,19 @@ use crate::clock;
 
 thread_local! {
     /// The last second that was written out.
-    static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-    /// The last one that was made a value, which is shared.
-    static VALUE: RefCell<(i64, HeaderValue)> = const { RefCell::new((i64::MIN, HeaderValue::from_static(""))) };
+    static LAST: RefCell<(i64, HeaderValue)> = const { RefCell::new((i64::MIN, HeaderValue::from_static(""))) };
 }
 
-/// The time as a value of `Date`.
+/// The time as a value of `Date` (RFC 9110 §5.6.7). The clones of one second share it.
 pub(super) fn value() -> HeaderValue {
     let now = clock::wall().as_secs();
-    VALUE.with_borrow_mut(|(second, value)| {
+    LAST.with_borrow_mut(|(second, value)| {
         if *second != now {
             *second = now;
             // Digits, letters and colons: a value for certain.
             *value = HeaderValue::try_from(written(now)).unwrap_or(HeaderValue::from_static(""));
         }
         value.clone()
-    })
-}
-
-/// Runs `write` with the time as `Date` has it (RFC 9110 §5.6.7).
-pub(super) fn with<T>(write: impl FnOnce(&[u8]) -> T) -> T {
-    let now = clock::wall().as_secs();
-    LAST.with_borrow_mut(|(second, text)| {
-        if *second != now {
-            *second = now;
-            *text = written(now);
-        }
-        write(text.as_bytes())
     })
 }
 
@@ -51,7 +37,6 @@ mod tests {
     #[test]
     fn the_date_is_an_imf_fixdate() {
         assert_eq!(written(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        with(|date| assert_eq!(date.len(), 29));
         assert_eq!(value().len(), 29);
     }
 }

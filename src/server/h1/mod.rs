@@ -30,7 +30,9 @@ use super::{
 use crate::{
     listen::{Connection, Tunnel},
     message::{
-        SendFault, Transmission, recycle,
+        SendFault, Transmission,
+        framing::Outgoing,
+        recycle,
         request::Head,
         response::{self, Written},
     },
@@ -159,18 +161,14 @@ where
         let (mut head, body) = response.into_parts();
         let tunnel = head.extensions.remove::<Tunnel>();
         let length = body.size_hint();
-        let (framing, is_open_ended) = response::framing(&head, &length, &asked.method, asked.version);
+        let framing = response::framing(&head, &length, &asked.method, asked.version);
+        let is_open_ended = framing == Outgoing::ToEnd;
         let keeps_alive = asked.keeps_alive
             && !is_open_ended
             && !self.wire.is_waiting()
             && !closes(&head)
             && self.ticket.is_serving();
-        let mut sending = Transmission::new();
-        date::with(|date| {
-            let how = Written { method: &asked.method, version: asked.version, keeps_alive, date };
-            let to = sending.begin(body, framing.clone());
-            response::write(&head, &framing, &length, how, to);
-        });
+        let mut sending = begin(&head, body, &framing, &length, asked, keeps_alive);
         recycle(head.headers);
         let sent = self.send(&mut sending).await;
         drop(sending);
@@ -214,14 +212,9 @@ where
             *response.status_mut() = status;
             response.into_parts()
         };
-        let (method, length) = (Method::GET, SizeHint::with_exact(0));
-        let mut sending = Transmission::new();
-        date::with(|date| {
-            let how = Written { method: &method, version: Version::HTTP_11, keeps_alive: false, date };
-            let (framing, _) = response::framing(&head, &length, how.method, how.version);
-            let to = sending.begin(B::from(reply::Body::empty()), framing.clone());
-            response::write(&head, &framing, &length, how, to);
-        });
+        let asked = Asked { method: Method::GET, version: Version::HTTP_11, keeps_alive: false };
+        let (body, length) = (B::from(reply::Body::empty()), SizeHint::with_exact(0));
+        let mut sending = begin(&head, body, &Outgoing::Nothing, &length, &asked, asked.keeps_alive);
         drop(self.wire.begin(crate::message::framing::Body::Nothing, false));
         match self.send(&mut sending).await {
             Some(Ok(())) => After::Lingering,
@@ -244,6 +237,22 @@ where
         }
         false
     }
+}
+
+/// A response on its way, with its head written.
+fn begin<B: Body<Data = Bytes> + Unpin>(
+    head: &Parts,
+    body: B,
+    framing: &Outgoing,
+    length: &SizeHint,
+    asked: &Asked,
+    keeps_alive: bool,
+) -> Transmission<B> {
+    let mut sending = Transmission::new();
+    let date = date::value();
+    let how = Written { method: &asked.method, version: asked.version, keeps_alive, date: date.as_bytes() };
+    response::write(head, framing, length, how, sending.begin(body, framing.clone()));
+    sending
 }
 
 /// Whether a response says that it is the last.
