@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, request};
 
 use crate::{
     clock::SharedClock,
@@ -12,6 +11,7 @@ use crate::{
         Cors, Guard, HostPattern, Limiter, Local, Observer, Peer, Post, Refusals, Users, UsersError, Verdict, peer,
     },
     listen::{self, Bound, Endpoint},
+    message::{Fields, RequestHead},
     metrics::Shard,
     reply::{self, Code},
     server::{Denied, Gate},
@@ -67,7 +67,7 @@ impl Gate for GuardGate {
 
     fn check(
         &self,
-        head: &request::Parts,
+        head: &RequestHead,
         connection: &listen::Connection,
         peer: &Peer,
     ) -> Result<Option<Cors>, Box<Denied<Option<Cors>>>> {
@@ -85,10 +85,10 @@ impl Gate for GuardGate {
         }
     }
 
-    fn decorate(&self, grant: &Option<Cors>, headers: &mut HeaderMap) {
+    fn decorate(&self, grant: &Option<Cors>, fields: &mut Fields) {
         match grant {
-            Some(cors) => cors.apply(headers),
-            None => self.guard.load().seal(headers),
+            Some(cors) => cors.apply(fields),
+            None => self.guard.load().seal(fields),
         }
     }
 }

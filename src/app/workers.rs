@@ -7,14 +7,13 @@
 use std::{io, rc::Rc, sync::Arc, thread};
 
 use futures_util::future::LocalBoxFuture;
-use http::{Request, Response};
 use tokio::{runtime::LocalRuntime, sync::oneshot, task};
 
 use super::{App, Error, gate::GuardGate, vitals::Health};
 use crate::{
     admin::{self, Site},
     listen::{BoundListener, Connection},
-    message::ClientBody,
+    message::{Request, Response},
     proxy::{Proxy, pseudonym},
     server::{Drain, Room, Server},
 };
@@ -156,7 +155,7 @@ pub(super) fn pages(
     app: &App,
     site: Rc<Site>,
     drain: &Drain,
-) -> Server<GuardGate, impl Fn(Request<ClientBody>, Rc<Connection>) -> Page + use<>> {
+) -> Server<GuardGate, impl Fn(Request, Rc<Connection>) -> Page + use<>> {
     // Its requests are counted apart from the proxy's, and its connections do not take the place of a request's.
     let figures = Arc::new(crate::metrics::Shard::default());
     Server {
@@ -166,9 +165,9 @@ pub(super) fn pages(
             app.metrics.shard(),
             Arc::clone(&app.refusals),
         )),
-        service: Rc::new(move |request: Request<ClientBody>, _| {
+        service: Rc::new(move |request: Request, _| {
             let site = Rc::clone(&site);
-            let page: Page = Box::pin(async move { site.answer(request).await });
+            let page: Page = Box::pin(async move { site.answer(request.into()).await.into() });
             page
         }),
         settings: Arc::clone(&app.limits),

@@ -6,9 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, Version,
+    HeaderName, HeaderValue, Method, Response, Version,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, REFERER},
-    request::Parts,
 };
 
 use super::{
@@ -17,7 +16,10 @@ use super::{
     client_key::CLIENT_KEY,
     cors, origin, refusal,
 };
-use crate::reply::Refusal;
+use crate::{
+    message::{Fields, RequestHead},
+    reply::Refusal,
+};
 
 /// Which other pages may have asked (Fetch Metadata Request Headers, §2.3).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -108,10 +110,10 @@ impl Guard {
 
     /// What becomes of a request with this head on this connection.
     #[must_use]
-    pub fn check(&self, connection: &Connection, head: &Parts) -> Verdict {
+    pub fn check(&self, connection: &Connection, head: &RequestHead) -> Verdict {
         let (listed, decision) = match self.post {
             Post::Proxy => {
-                let listed = self.listed_origin(&head.headers);
+                let listed = self.listed_origin(&head.fields);
                 (listed, self.admit(connection, head, listed))
             }
             Post::Admin => (None, self.admit_admin(connection, head)),
@@ -125,53 +127,53 @@ impl Guard {
     /// it to another page that shares its cache, without asking here again. Where origins are listed, what is kept for
     /// nobody in particular must not be shown to them either, for they need leave in it (Fetch standard, "CORS protocol
     /// and HTTP caches").
-    pub fn seal(&self, headers: &mut HeaderMap) {
+    pub fn seal(&self, fields: &mut Fields) {
         if self.post == Post::Proxy {
-            headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+            fields.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
             if !self.origins.is_empty() {
-                cors::vary(headers, "Origin");
+                cors::vary(fields, "Origin");
             }
         }
     }
 
-    fn admit_admin(&self, connection: &Connection, head: &Parts) -> Result<Verdict, Refusal> {
+    fn admit_admin(&self, connection: &Connection, head: &RequestHead) -> Result<Verdict, Refusal> {
         let admitted = Verdict::Admitted(Admitted { cors: None });
-        if matches!(head.uri.path(), "/livez" | "/readyz") {
+        if matches!(head.target.path(), "/livez" | "/readyz") {
             return Ok(admitted);
         }
         let authority = self.authority(connection, head)?;
         self.check_peer(connection.peer)?;
         let is_own = |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(text, &authority));
-        if let Some(foreign) = head.headers.get_all(ORIGIN).iter().find(|value| !is_own(value)) {
+        if let Some(foreign) = head.fields.get_all(ORIGIN).find(|value| !is_own(value)) {
             return Err(refusal::admin_origin(foreign));
         }
         let is_own_page =
             |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(origin::of_referer(text), &authority));
-        if !is_from_here(&head.headers) || !head.headers.get_all(REFERER).iter().all(is_own_page) {
+        if !is_from_here(&head.fields) || !head.fields.get_all(REFERER).all(is_own_page) {
             return Err(refusal::admin_site());
         }
         // A browser on this machine cannot send the key, and its user has been checked.
         if connection.peer == Peer::Remote {
-            self.check_client_key(&head.headers)?;
+            self.check_client_key(&head.fields)?;
         }
         Ok(admitted)
     }
 
-    fn admit(&self, connection: &Connection, head: &Parts, listed: Option<&Origin>) -> Result<Verdict, Refusal> {
+    fn admit(&self, connection: &Connection, head: &RequestHead, listed: Option<&Origin>) -> Result<Verdict, Refusal> {
         // The target of CONNECT is somebody else by its nature. Extended CONNECT (RFC 8441) has a path.
-        if head.method == Method::CONNECT && head.uri.path_and_query().is_none() {
+        if head.method == Method::CONNECT && head.target.path_and_query().is_none() {
             return Err(refusal::connect());
         }
         let authority = self.authority(connection, head)?;
         self.check_peer(connection.peer)?;
-        self.check_site(&head.headers, &authority, listed)?;
+        self.check_site(&head.fields, &authority, listed)?;
         if head.method == Method::OPTIONS
-            && let Some(answer) = listed.and_then(|origin| Cors::new(origin).preflight(&head.headers))
+            && let Some(answer) = listed.and_then(|origin| Cors::new(origin).preflight(&head.fields))
         {
             return Ok(Verdict::Preflight(answer));
         }
-        self.check_client_key(&head.headers)?;
-        if let Some(required) = self.require_header.as_ref().filter(|name| !head.headers.contains_key(*name)) {
+        self.check_client_key(&head.fields)?;
+        if let Some(required) = self.require_header.as_ref().filter(|name| !head.fields.contains(*name)) {
             return Err(refusal::header(required));
         }
         Ok(Verdict::Admitted(Admitted { cors: listed.map(Cors::new) }))
@@ -181,10 +183,10 @@ impl Guard {
     ///
     /// An absolute target counts with HTTP/1.1 as well, and must then be what Host says: stricter than RFC 9112
     /// §3.2.2, which ignores Host, because nobody honest sends two that differ.
-    fn authority<'h>(&self, connection: &Connection, head: &'h Parts) -> Result<Authority<'h>, Refusal> {
+    fn authority<'h>(&self, connection: &Connection, head: &'h RequestHead) -> Result<Authority<'h>, Refusal> {
         let is_h2 = head.version >= Version::HTTP_2;
-        let host = host_header(&head.headers)?;
-        let target = match head.uri.authority() {
+        let host = host_header(&head.fields)?;
+        let target = match head.target.authority() {
             Some(target) => Some(Authority::parse(target.as_str()).map_err(refusal::bad_host)?),
             None => None,
         };
@@ -227,11 +229,11 @@ impl Guard {
     }
 
     /// The entry of `guard.origins` that sent this request, letter for letter.
-    fn listed_origin(&self, headers: &HeaderMap) -> Option<&Origin> {
+    fn listed_origin(&self, fields: &Fields) -> Option<&Origin> {
         if self.origins.is_empty() {
             return None;
         }
-        self.listed(single(headers, &ORIGIN)?.as_bytes())
+        self.listed(single(fields, &ORIGIN)?.as_bytes())
     }
 
     fn listed(&self, origin: &[u8]) -> Option<&Origin> {
@@ -240,37 +242,32 @@ impl Guard {
 
     /// Whether the page that made this request, if one did, may make it. Safe methods are no exception: here a GET
     /// reads what the token opens.
-    fn check_site(
-        &self,
-        headers: &HeaderMap,
-        authority: &Authority<'_>,
-        listed: Option<&Origin>,
-    ) -> Result<(), Refusal> {
+    fn check_site(&self, fields: &Fields, authority: &Authority<'_>, listed: Option<&Origin>) -> Result<(), Refusal> {
         // Most requests come from no page. One look at each name is less than a search for one.
         let says_who_asks = |name: &HeaderName| *name == ORIGIN || *name == SEC_FETCH_SITE;
-        if listed.is_some() || !headers.keys().any(says_who_asks) {
+        if listed.is_some() || !fields.names().any(says_who_asks) {
             return Ok(());
         }
-        if let Some(value) = headers.get(ORIGIN) {
-            let own = single(headers, &ORIGIN).and_then(|value| value.to_str().ok());
+        if let Some(value) = fields.get(ORIGIN) {
+            let own = single(fields, &ORIGIN).and_then(|value| value.to_str().ok());
             return if own.is_some_and(|text| origin::is_own(text, authority)) {
                 Ok(())
             } else {
                 Err(refusal::origin(value))
             };
         }
-        if is_from_here(headers) {
+        if is_from_here(fields) {
             return Ok(());
         }
         // A page can withhold its Referer but not forge it.
-        let referer = single(headers, &REFERER).and_then(|value| value.to_str().ok());
+        let referer = single(fields, &REFERER).and_then(|value| value.to_str().ok());
         let listed = referer.and_then(|referer| self.listed(origin::of_referer(referer).as_bytes()));
         listed.map(|_| ()).ok_or_else(refusal::cross_site)
     }
 
-    fn check_client_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_client_key(&self, fields: &Fields) -> Result<(), Refusal> {
         match &self.client_key {
-            Some(key) if !key.is_in(headers) => Err(refusal::client_key(headers.contains_key(CLIENT_KEY))),
+            Some(key) if !key.is_in(fields) => Err(refusal::client_key(fields.contains(CLIENT_KEY))),
             Some(_) | None => Ok(()),
         }
     }
@@ -278,13 +275,13 @@ impl Guard {
 
 /// Whether Fetch Metadata, where a browser sends it, says that no other site asks. A word that is not known yet counts
 /// as another site.
-fn is_from_here(headers: &HeaderMap) -> bool {
-    headers.get_all(SEC_FETCH_SITE).iter().all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+fn is_from_here(fields: &Fields) -> bool {
+    fields.get_all(SEC_FETCH_SITE).all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 /// The value of a header that is there exactly once.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut values = headers.get_all(name).iter();
+fn single<'h>(fields: &'h Fields, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = fields.get_all(name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
@@ -296,8 +293,8 @@ fn is_localhost(host: Host<'_>) -> bool {
     }
 }
 
-fn host_header(headers: &HeaderMap) -> Result<Option<Authority<'_>>, Refusal> {
-    let mut values = headers.get_all(HOST).iter();
+fn host_header(fields: &Fields) -> Result<Option<Authority<'_>>, Refusal> {
+    let mut values = fields.get_all(HOST);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(refusal::many_hosts());

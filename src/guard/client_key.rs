@@ -1,8 +1,8 @@
 //! The client key: what a client shows that cannot be known by its user or its address.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use crate::secret::Secret;
+use crate::{message::Fields, secret::Secret};
 
 /// The header that carries the client key. It is the proxy's own and never goes upstream.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("cognito-proxy-key");
@@ -35,9 +35,9 @@ impl ClientKey {
         Ok(Self(Secret::from(key)))
     }
 
-    /// Whether `headers` carry this key, once. How long the answer takes says nothing about the key but its length.
-    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(CLIENT_KEY).iter();
+    /// Whether `fields` carry this key, once. How long the answer takes says nothing about the key but its length.
+    pub(super) fn is_in(&self, fields: &Fields) -> bool {
+        let mut values = fields.get_all(CLIENT_KEY);
         match (values.next(), values.next()) {
             (Some(value), None) => {
                 aws_lc_rs::constant_time::verify_slices_are_equal(value.as_bytes(), self.0.expose().as_bytes()).is_ok()
@@ -49,8 +49,8 @@ impl ClientKey {
 
 /// Removes from a request what is between the client and this proxy alone: the client key, whether one is asked for
 /// or not.
-pub fn strip(headers: &mut HeaderMap) {
-    headers.remove(CLIENT_KEY);
+pub fn strip(fields: &mut Fields) {
+    fields.remove(CLIENT_KEY);
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
             (&["S3cret"], false),
             (&["s3cret", "s3cret"], false),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for value in values {
                 headers.append(CLIENT_KEY, HeaderValue::from_static(value));
             }

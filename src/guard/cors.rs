@@ -4,7 +4,7 @@
 //! for other pages, and `*` among them would open to everybody what the token opens.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -13,6 +13,7 @@ use http::{
 };
 
 use super::Origin;
+use crate::message::Fields;
 
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -39,21 +40,28 @@ impl Cors {
 
     /// Replaces the CORS headers of a response to this origin, be it the upstream's or one that the proxy makes. On a
     /// `101` they mean nothing and do no harm: CORS does not apply to WebSocket.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        for name in
-            [ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW_PRIVATE_NETWORK]
-        {
-            headers.remove(name);
-        }
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-        vary(headers, "Origin");
+    pub fn apply(&self, fields: &mut Fields) {
+        let is_said_anew = |name: &HeaderName| {
+            [
+                ACCESS_CONTROL_ALLOW_ORIGIN,
+                ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                ACCESS_CONTROL_ALLOW_METHODS,
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                ACCESS_CONTROL_MAX_AGE,
+                ALLOW_PRIVATE_NETWORK,
+            ]
+            .contains(name)
+        };
+        fields.retain(|name, _| !is_said_anew(name));
+        fields.append(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
+        fields.append(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+        fields.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        vary(fields, "Origin");
     }
 
     /// The answer to a preflight of this origin, where `request` is one: what was asked for is granted, since the
     /// origin was listed in order to call.
-    pub(super) fn preflight(&self, request: &HeaderMap) -> Option<Response<()>> {
+    pub(super) fn preflight(&self, request: &Fields) -> Option<Response<()>> {
         let method = request.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -77,13 +85,13 @@ impl Cors {
 }
 
 /// Adds `name` to `Vary`, unless it is there already (RFC 9110 §12.5.5).
-pub(super) fn vary(headers: &mut HeaderMap, name: &'static str) {
-    let said =
-        headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').map(str::trim).any(|member| member == "*" || member.eq_ignore_ascii_case(name))
-        });
+pub(super) fn vary(fields: &mut Fields, name: &'static str) {
+    let said = fields
+        .get_all(VARY)
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').map(str::trim).any(|member| member == "*" || member.eq_ignore_ascii_case(name)));
     if !said {
-        headers.append(VARY, HeaderValue::from_static(name));
+        fields.append(VARY, HeaderValue::from_static(name));
     }
 }
 
@@ -95,13 +103,14 @@ mod tests {
         Cors::new(&Origin::parse("http://localhost:3000").unwrap())
     }
 
-    fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
-        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    fn all<'f>(fields: impl IntoIterator<Item = (&'f HeaderName, &'f HeaderValue)>, name: &str) -> Vec<String> {
+        let named = fields.into_iter().filter(|(known, _)| *known == name).map(|(_, value)| value);
+        named.map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn the_upstreams_cors_headers_are_replaced_and_what_it_exposes_is_kept() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in [
             ("access-control-allow-origin", "*"),
             ("access-control-allow-origin", "https://other.example"),
@@ -114,7 +123,7 @@ mod tests {
             ("vary", "Accept-Encoding"),
             ("content-type", "text/plain"),
         ] {
-            headers.append(name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         cors().apply(&mut headers);
         assert_eq!(all(&headers, "access-control-allow-origin"), ["http://localhost:3000"]);
@@ -130,7 +139,7 @@ mod tests {
     #[test]
     fn vary_names_the_origin_once() {
         for said in ["*", "origin", "Accept, ORIGIN"] {
-            let mut headers = HeaderMap::from_iter([(VARY, HeaderValue::from_static(said))]);
+            let mut headers = Fields::from_iter([(VARY, HeaderValue::from_static(said))]);
             vary(&mut headers, "Origin");
             assert_eq!(all(&headers, "vary"), [said]);
         }
@@ -138,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_preflight_is_granted_what_it_asks_for() {
-        let mut request = HeaderMap::new();
+        let mut request = Fields::new();
         assert!(cors().preflight(&request).is_none());
         request.insert(ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("PATCH"));
         request.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-a,x-b"));

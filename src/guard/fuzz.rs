@@ -6,13 +6,13 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use http::{HeaderName, HeaderValue, Method, Request, Version, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 use super::{
     ClientKey, Connection, Guard, HostPattern, Local, Origin, Peer, Post, Settings, UserSpec, Users, Verdict,
     authority::Authority, origin,
 };
-use crate::secret::Secret;
+use crate::{message::RequestHead, secret::Secret};
 
 /// A property by its name, with inputs to begin from.
 pub type Target = (&'static str, fn(&[u8]), &'static [&'static str]);
@@ -111,7 +111,7 @@ pub fn check(data: &[u8]) {
     match guard.check(&case.connection(), &head) {
         Verdict::Admitted(admitted) => {
             assert_eq!(admitted.cors.is_some(), from_listed, "{head:?}");
-            if !case.is_for_proxy() && ["/livez", "/readyz"].contains(&head.uri.path()) {
+            if !case.is_for_proxy() && ["/livez", "/readyz"].contains(&head.target.path()) {
                 return;
             }
             case.judge(&head, from_listed);
@@ -183,7 +183,7 @@ impl Case {
     }
 
     /// `METHOD TARGET`, then a field a line.
-    fn head(self, lines: &[u8]) -> Option<Parts> {
+    fn head(self, lines: &[u8]) -> Option<RequestHead> {
         let mut lines = lines.split(|byte| *byte == b'\n');
         let mut words = lines.next()?.split(|byte| *byte == b' ');
         let mut request = Request::builder().method(words.next()?).uri(words.next()?).version(if self.is_h2() {
@@ -195,14 +195,14 @@ impl Case {
             let colon = line.iter().position(|byte| *byte == b':')?;
             request = request.header(&line[..colon], line[colon + 1..].trim_ascii());
         }
-        Some(request.body(()).ok()?.into_parts().0)
+        Some(request.body(()).ok()?.into_parts().0.into())
     }
 
     /// The rules of an admitted request.
-    fn judge(self, head: &Parts, from_listed: bool) {
+    fn judge(self, head: &RequestHead, from_listed: bool) {
         let hosts = values(head, "host");
         assert!(hosts.len() <= 1 && (self.is_h2() || hosts.len() == 1), "{head:?}");
-        let target = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let target = head.target.authority().map(|authority| authority.as_str().as_bytes());
         assert!(target.is_some() || !hosts.is_empty(), "{head:?}");
         for host in target.into_iter().chain(hosts.iter().copied()) {
             assert!(str::from_utf8(host).is_ok_and(|host| is_local(host, true) || is_api(host)), "{head:?}");
@@ -242,12 +242,12 @@ impl Case {
         if self.asks_for_key() && (self.is_for_proxy() || self.peer() == Peer::Remote) {
             assert_eq!(values(head, "cognito-proxy-key"), [KEY.as_bytes()]);
         }
-        assert!(!self.is_for_proxy() || !self.asks_for_header() || head.headers.contains_key("x-requested-by"));
+        assert!(!self.is_for_proxy() || !self.asks_for_header() || head.fields.contains("x-requested-by"));
     }
 }
 
-fn values<'h>(head: &'h Parts, name: &str) -> Vec<&'h [u8]> {
-    head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+fn values<'h>(head: &'h RequestHead, name: &str) -> Vec<&'h [u8]> {
+    head.fields.get_all(name).map(HeaderValue::as_bytes).collect()
 }
 
 /// Host and port in one form, a missing port as 80.

@@ -31,7 +31,7 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
     let read = loop {
         let Some(end) = head::end(&bytes, 0) else { return Ok(None) };
         let read = response::read(&bytes.split_to(end).freeze(), method)?;
-        if !read.status.is_informational() || read.status == StatusCode::SWITCHING_PROTOCOLS {
+        if !read.head.status.is_informational() || read.head.status == StatusCode::SWITCHING_PROTOCOLS {
             break read;
         }
     };
@@ -46,9 +46,9 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
             Err(_) => break false,
         }
     };
-    let mut fields = read.fields;
-    fields.remove(CONTENT_LENGTH);
-    Ok(Some(Read { status: read.status, fields, data, trailers, is_whole }))
+    let mut head = *read.head;
+    head.fields.remove(CONTENT_LENGTH);
+    Ok(Some(Read { status: head.status, fields: head.fields.into(), data, trailers, is_whole }))
 }
 
 /// The same by hyper.

@@ -12,6 +12,7 @@ use http::{
 };
 
 use super::{
+    Fields,
     head::{self, MOST_FIELDS},
     inbox::LongHead,
 };
@@ -292,8 +293,8 @@ pub(crate) enum Outgoing {
 
 impl Outgoing {
     /// In chunks, under a head with these fields.
-    pub(crate) fn chunked(fields: &HeaderMap) -> Self {
-        let announced = fields.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
+    pub(crate) fn chunked(fields: &Fields) -> Self {
+        let announced = fields.get_all(TRAILER).filter_map(|value| value.to_str().ok());
         let names = announced.flat_map(|value| value.split(',')).map(str::trim);
         Self::Chunked(names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect())
     }

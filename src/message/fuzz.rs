@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::{
-    Inbox,
+    Fields, Inbox,
     framing::{Body, Decoder, Malformed, Next},
     head,
     inbox::LongHead,
@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     /// How long the head is, those of interim responses included, and what it says.
-    head: Option<(usize, u16, HeaderMap, Body)>,
+    head: Option<(usize, u16, Fields, Body)>,
     data: Vec<u8>,
     trailers: Option<HeaderMap>,
     /// What was left behind the message.
@@ -61,7 +61,7 @@ const RESPONSES: &[&str] = &[
 const LONGEST: usize = 4 * 1024;
 
 /// What was asked, and what stands behind it.
-type Asked = (Method, Uri, Version, HeaderMap, bool, bool, Vec<u8>, Option<HeaderMap>);
+type Asked = (Method, Uri, Version, Fields, bool, bool, Vec<u8>, Option<HeaderMap>);
 
 /// How the reading of requests ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,16 +86,16 @@ pub fn request(data: &[u8]) {
 fn requests<'p>(mut pieces: impl Iterator<Item = &'p [u8]>) -> (Vec<Asked>, Ended) {
     let (mut inbox, mut all) = (Inbox::new(), Vec::new());
     loop {
-        let head = loop {
+        let taken = loop {
             match inbox.head::<_, Refusal>(request::LONGEST, |bytes| request::take(bytes).map_err(|_| Refusal)) {
-                Ok(Some(head)) => break head,
+                Ok(Some(taken)) => break taken,
                 Ok(None) => {}
                 Err(Refusal) => return (all, Ended::Refused),
             }
             let Some(piece) = pieces.next() else { return (all, Ended::Waiting) };
             inbox.bytes().extend_from_slice(piece);
         };
-        let (mut decoder, mut data, mut trailers) = (Decoder::new(head.body), Vec::new(), None);
+        let (mut decoder, mut data, mut trailers) = (Decoder::new(taken.body), Vec::new(), None);
         loop {
             match decoder.next(inbox.bytes()) {
                 Ok(Next::Data(more)) => data.extend_from_slice(&more),
@@ -108,7 +108,8 @@ fn requests<'p>(mut pieces: impl Iterator<Item = &'p [u8]>) -> (Vec<Asked>, Ende
                 Err(why) => return (all, Ended::Malformed(why)),
             }
         }
-        let (keeps, expects) = (head.keeps_alive, head.expects_continue);
+        let (keeps, expects) = (taken.keeps_alive, taken.expects_continue);
+        let head = *taken.head;
         all.push((head.method, head.target, head.version, head.fields, keeps, expects, data, trailers));
     }
 }
@@ -152,7 +153,7 @@ pub fn response(data: &[u8]) {
 fn read<'p>(mut pieces: impl Iterator<Item = &'p [u8]>, method: &Method) -> Read {
     let (mut bytes, mut searched, mut length) = (BytesMut::new(), 0, 0);
     let mut read = Read::default();
-    let head = loop {
+    let taken = loop {
         let Some(end) = head::end(&bytes, searched) else {
             searched = bytes.len();
             let Some(piece) = pieces.next() else { return read };
@@ -162,16 +163,16 @@ fn read<'p>(mut pieces: impl Iterator<Item = &'p [u8]>, method: &Method) -> Read
         searched = 0;
         length += end;
         match response::read(&bytes.split_to(end).freeze(), method) {
-            Ok(head) if head.status.is_informational() && head.status != 101 => {}
-            Ok(head) => break head,
+            Ok(taken) if taken.head.status.is_informational() && taken.head.status != 101 => {}
+            Ok(taken) => break taken,
             Err(why) => {
                 read.end = Some(Err(why));
                 return read;
             }
         }
     };
-    let mut decoder = Decoder::new(head.body);
-    read.head = Some((length, head.status.as_u16(), head.fields, head.body));
+    let mut decoder = Decoder::new(taken.body);
+    read.head = Some((length, taken.head.status.as_u16(), taken.head.fields, taken.body));
     let end = loop {
         match decoder.next(&mut bytes) {
             Ok(Next::Data(data)) => read.data.extend_from_slice(&data),

@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::Range};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderName, HeaderValue,
     header::{
         ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
         CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG, HOST, InvalidHeaderName, LAST_MODIFIED,
@@ -13,38 +13,14 @@ use http::{
 };
 use httparse::Header;
 
+use super::Fields;
+
 /// The most fields in a head or among trailers.
 pub(crate) const MOST_FIELDS: usize = 100;
 
-/// A map of fields with room for more than this is not kept, and no more maps than this.
-const KEPT_FIELDS: usize = 128;
-const KEPT_MAPS: usize = 64;
-
 thread_local! {
-    /// The maps of heads that are over, for the next ones.
-    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
     /// Where the names and the values of the head lie that is being read.
     static PLACES: RefCell<Vec<[Range<usize>; 2]>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An empty map with room for so many fields, which is there already where one has been kept.
-fn empty_fields(count: usize) -> HeaderMap {
-    let mut fields = MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
-    fields.reserve(count);
-    fields
-}
-
-/// Keeps the map of a head that is over, for the next one.
-pub(crate) fn recycle(mut fields: HeaderMap) {
-    // A map without room has nothing to give.
-    if (1..=KEPT_FIELDS).contains(&fields.capacity()) {
-        fields.clear();
-        MAPS.with_borrow_mut(|maps| {
-            if maps.len() < KEPT_MAPS {
-                maps.push(fields);
-            }
-        });
-    }
 }
 
 /// Where `part` lies in `whole`, of which it is a part.
@@ -62,16 +38,17 @@ pub(super) fn note(parsed: &[Header<'_>], bytes: &[u8]) {
     });
 }
 
-/// The fields that were noted last, of the head that `bytes` are, and room for `more`. `take` is shown each, and says
-/// whether it counts.
+/// Reads the fields that were noted last, of the head that `bytes` are, into `fields`, and makes room for `more`. `take`
+/// is shown each, and says whether it counts.
 pub(super) fn fields<E>(
     bytes: &Bytes,
+    fields: &mut Fields,
     more: usize,
     bad: impl Fn(httparse::Error) -> E,
     mut take: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, E>,
-) -> Result<HeaderMap, E> {
+) -> Result<(), E> {
     PLACES.with_borrow(|places| {
-        let mut fields = empty_fields(places.len() + more);
+        fields.reserve(places.len() + more);
         for [name, value] in places {
             let name = self::name(&bytes[name.clone()]).map_err(|_| bad(httparse::Error::HeaderName))?;
             let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
@@ -80,7 +57,7 @@ pub(super) fn fields<E>(
                 fields.append(name, value);
             }
         }
-        Ok(fields)
+        Ok(())
     })
 }
 

@@ -4,9 +4,8 @@ use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 use http::{
-    HeaderMap, Method, StatusCode, Uri, Version,
+    Method, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
-    request::Parts,
 };
 use httparse::{Header, ParserConfig, Status};
 
@@ -14,6 +13,7 @@ use super::{
     framing::{Body, Outgoing},
     head::{self, MOST_FIELDS, decimal, digits, field},
     inbox::LongHead,
+    whole::{Head as _, RequestHead},
 };
 
 /// The longest head of a request that is read at all. How long its fields may be together is a setting, below this.
@@ -24,11 +24,8 @@ const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
 /// The head of a request, and what follows it.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) method: Method,
-    pub(crate) target: Uri,
-    pub(crate) version: Version,
-    pub(crate) fields: HeaderMap,
+pub(crate) struct Taken {
+    pub(crate) head: Box<RequestHead>,
     /// How many bytes it was.
     pub(crate) length: usize,
     pub(crate) body: Body,
@@ -46,7 +43,7 @@ pub(crate) struct Head {
 /// # Errors
 /// The status to answer with, where no more bytes make a head of it, or where it says how long its body is in two ways or
 /// in none that is understood.
-pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Head>, StatusCode> {
+pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Taken>, StatusCode> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let parsed = ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut room);
@@ -66,7 +63,8 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Head>, StatusCode> {
     let (mut length, mut is_coded, mut is_chunked, mut expects_continue) = (None, false, false, false);
     let (mut closes, mut asks_to_keep) = (false, false);
     // Those that the proxy adds have room too.
-    let mut fields = head::fields(&bytes, 4, bad, |name, value| {
+    let mut head = RequestHead::empty();
+    head::fields(&bytes, &mut head.fields, 4, bad, |name, value| {
         match *name {
             TRANSFER_ENCODING => {
                 is_coded = true;
@@ -100,14 +98,14 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Head>, StatusCode> {
         Some(0) | None => Body::Nothing,
     };
     if is_coded && length.is_some() {
-        fields.remove(CONTENT_LENGTH);
+        head.fields.remove(CONTENT_LENGTH);
         closes = true;
     }
-    Ok(Some(Head {
-        method,
-        target,
-        version: if is_old { Version::HTTP_10 } else { Version::HTTP_11 },
-        fields,
+    head.method = method;
+    head.target = target;
+    head.version = if is_old { Version::HTTP_10 } else { Version::HTTP_11 };
+    Ok(Some(Taken {
+        head,
         length: length_of_head,
         keeps_alive: !closes && (!is_old || asks_to_keep),
         // HTTP/1.0 knows no interim responses (RFC 9110 §10.1.1).
@@ -138,14 +136,14 @@ fn is_chunks(coding: &[u8]) -> bool {
 }
 
 /// Writes the head of a request whose body is framed as `framing` says, whatever the client's own fields said of it.
-pub(crate) fn write(head: &Parts, framing: &Outgoing, to: &mut Vec<u8>) {
+pub(crate) fn write(head: &RequestHead, framing: &Outgoing, to: &mut Vec<u8>) {
     to.extend_from_slice(head.method.as_str().as_bytes());
     to.push(b' ');
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head.target.path_and_query().map_or("/", |target| target.as_str());
     to.extend_from_slice(target.as_bytes());
     to.extend_from_slice(b" HTTP/1.1\r\n");
     let mut stated_length = false;
-    for (name, value) in &head.headers {
+    for (name, value) in &head.fields {
         if *name == CONTENT_LENGTH {
             stated_length = true;
         } else if *name != TRANSFER_ENCODING {
@@ -175,19 +173,19 @@ mod tests {
             .header("transfer-encoding", "gzip")
             .header("x-a", "1")
             .header("x-a", "2");
-        let (head, ()) = request.body(()).expect("a request").into_parts();
+        let head = RequestHead::from(request.body(()).expect("a request").into_parts().0);
         for (framing, end) in [
             (Outgoing::Nothing, "content-length: 0\r\n\r\n"),
             (Outgoing::Length(18_446_744_073_709_551_615), "content-length: 18446744073709551615\r\n\r\n"),
             (Outgoing::Length(10), "content-length: 10\r\n\r\n"),
-            (Outgoing::chunked(&head.headers), "transfer-encoding: chunked\r\n\r\n"),
+            (Outgoing::chunked(&head.fields), "transfer-encoding: chunked\r\n\r\n"),
         ] {
             let mut written = Vec::new();
             write(&head, &framing, &mut written);
             let expected = format!("POST /a?b HTTP/1.1\r\nhost: x\r\nx-a: 1\r\nx-a: 2\r\n{end}");
             assert_eq!(String::from_utf8_lossy(&written), expected, "{framing:?}");
         }
-        let (head, ()) = Request::get("/").body(()).expect("a request").into_parts();
+        let head = RequestHead::from(Request::get("/").body(()).expect("a request").into_parts().0);
         let mut written = Vec::new();
         write(&head, &Outgoing::Nothing, &mut written);
         assert_eq!(written, b"GET / HTTP/1.1\r\n\r\n");

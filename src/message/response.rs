@@ -4,17 +4,18 @@ use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode, Version,
+    HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
-    response::Parts,
 };
 use http_body::SizeHint;
 use httparse::{Header, ParserConfig};
 use hyper::ext::ReasonPhrase;
 
 use super::{
+    Fields,
     framing::{Body, Malformed, Outgoing},
     head::{self, MOST_FIELDS, decimal, digits, field},
+    whole::{Head as _, ResponseHead},
 };
 
 /// The longest head of a response; a server that says more before its body is no server worth waiting for.
@@ -22,11 +23,8 @@ pub(crate) const LONGEST: usize = 256 * 1024;
 
 /// The head of a response, and what follows it.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    /// What was said beside the status, where it is not what is usually said.
-    pub(crate) reason: Option<ReasonPhrase>,
-    pub(crate) fields: HeaderMap,
+pub(crate) struct Taken {
+    pub(crate) head: Box<ResponseHead>,
     pub(crate) body: Body,
     /// Whether the connection may carry another request after this one.
     pub(crate) keeps_alive: bool,
@@ -36,7 +34,7 @@ pub(crate) struct Head {
 ///
 /// # Errors
 /// Where no more bytes make a head of it, or where it says how long its body is in two ways or in none that is understood.
-pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Taken>, Malformed> {
     let mut room: [MaybeUninit<Header<'_>>; MOST_FIELDS] = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
@@ -57,7 +55,8 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>
     let bytes = bytes.split_to(end).freeze();
     let (mut is_coded, mut lengths, mut length) = (false, 0, None);
     let (mut closes, mut keeps_alive) = (false, minor == 1);
-    let mut fields = head::fields(&bytes, 2, Malformed::Head, |name, value| {
+    let mut head = ResponseHead::empty();
+    head::fields(&bytes, &mut head.fields, 2, Malformed::Head, |name, value| {
         match *name {
             TRANSFER_ENCODING => is_coded = true,
             CONTENT_LENGTH => {
@@ -73,21 +72,22 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>
         }
         Ok(true)
     })?;
-    let is_chunked = is_coded && is_chunked(&fields, minor)?;
+    let is_chunked = is_coded && is_chunked(&head.fields, minor)?;
     if lengths > 1 || (lengths == 1 && length.is_none()) {
-        length = Some(one_length(&mut fields)?);
+        length = Some(one_length(&mut head.fields)?);
     }
     let body = body(is_chunked, length, status, method)?;
     // A 204 must not announce a body (RFC 9112 §6.1, RFC 9110 §8.6); a server that does may send one, at any time.
     let may_err = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
     let keeps_alive =
         keeps_alive && !closes && !may_err && body != Body::ToEnd && status != StatusCode::SWITCHING_PROTOCOLS;
-    Ok(Some(Head { status, reason, fields, body, keeps_alive }))
+    (head.status, head.reason) = (status, reason);
+    Ok(Some(Taken { head, body, keeps_alive }))
 }
 
 /// Reads the head that `bytes` are, to a request of `method`.
 #[cfg(any(test, fuzzing))]
-pub(super) fn read(bytes: &bytes::Bytes, method: &Method) -> Result<Head, Malformed> {
+pub(super) fn read(bytes: &bytes::Bytes, method: &Method) -> Result<Taken, Malformed> {
     let mut bytes = BytesMut::from(&bytes[..]);
     // To the last byte: where two disagree on where a head ends, what lies between is a smuggled message.
     let head = take(&mut bytes, method)?.filter(|_| bytes.is_empty());
@@ -108,20 +108,20 @@ pub(crate) struct Written<'a> {
 }
 
 /// How the body of a response is framed (RFC 9112 §6.3).
-pub(crate) fn framing(head: &Parts, length: &SizeHint, method: &Method, version: Version) -> Outgoing {
+pub(crate) fn framing(head: &ResponseHead, length: &SizeHint, method: &Method, version: Version) -> Outgoing {
     match length.exact() {
         _ if is_bodiless(head.status, method) => Outgoing::Nothing,
         Some(0) => Outgoing::Nothing,
         Some(length) => Outgoing::Length(length),
-        None if version == Version::HTTP_11 => Outgoing::chunked(&head.headers),
+        None if version == Version::HTTP_11 => Outgoing::chunked(&head.fields),
         None => Outgoing::ToEnd,
     }
 }
 
 /// Writes the head of a response whose body is `length` long and framed as `framing` says.
-pub(crate) fn write(head: &Parts, framing: &Outgoing, length: &SizeHint, how: Written<'_>, to: &mut Vec<u8>) {
+pub(crate) fn write(head: &ResponseHead, framing: &Outgoing, length: &SizeHint, how: Written<'_>, to: &mut Vec<u8>) {
     let is_old = how.version < Version::HTTP_11;
-    let reason = head.extensions.get::<ReasonPhrase>();
+    let reason = head.reason.as_ref();
     if head.status == StatusCode::OK && !is_old && reason.is_none() {
         to.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {
@@ -134,7 +134,7 @@ pub(crate) fn write(head: &Parts, framing: &Outgoing, length: &SizeHint, how: Wr
     }
     let is_chunked = matches!(framing, Outgoing::Chunked(_));
     let (mut has_date, mut stated) = (false, None);
-    for (name, value) in &head.headers {
+    for (name, value) in &head.fields {
         match *name {
             CONTENT_LENGTH => stated = Some(value),
             TRANSFER_ENCODING => {}
@@ -197,21 +197,22 @@ fn is_bodiless(status: StatusCode, method: &Method) -> bool {
 
 /// Whether `Transfer-Encoding` is there, and is `chunked` alone: a coding that is not undone cannot be passed on, and
 /// HTTP/1.0 has none (RFC 9112 §6.1).
-fn is_chunked(fields: &HeaderMap, minor: u8) -> Result<bool, Malformed> {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+fn is_chunked(fields: &Fields, minor: u8) -> Result<bool, Malformed> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING);
     let Some(coding) = codings.next() else { return Ok(false) };
     let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     if is_chunked && codings.next().is_none() && minor == 1 { Ok(true) } else { Err(Malformed::TransferCoding) }
 }
 
 /// `Content-Length`, where it is not one number. Several that agree are made one (RFC 9112 §6.3, rule 5).
-fn one_length(fields: &mut HeaderMap) -> Result<u64, Malformed> {
-    let mut members =
-        fields.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let length = members.next().and_then(|member| digits(member.trim_ascii())).ok_or(Malformed::Length)?;
-    if !members.all(|member| digits(member.trim_ascii()) == Some(length)) {
-        return Err(Malformed::Length);
-    }
+fn one_length(fields: &mut Fields) -> Result<u64, Malformed> {
+    let length = {
+        let lines = fields.get_all(CONTENT_LENGTH);
+        let mut members = lines.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let length = members.next().and_then(|member| digits(member.trim_ascii())).ok_or(Malformed::Length)?;
+        let is_one = members.all(|member| digits(member.trim_ascii()) == Some(length));
+        if is_one { length } else { return Err(Malformed::Length) }
+    };
     fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(length)
 }
@@ -223,7 +224,7 @@ mod tests {
 
     use super::{super::head::end, *};
 
-    fn parsed(text: &'static str) -> Result<Head, Malformed> {
+    fn parsed(text: &'static str) -> Result<Taken, Malformed> {
         read(&Bytes::from_static(text.as_bytes()), &Method::GET)
     }
 
@@ -261,13 +262,13 @@ mod tests {
         }
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         let read = read(&head, &Method::HEAD).expect("a head");
-        assert_eq!((read.body, read.fields.len()), (Body::Nothing, 1));
+        assert_eq!((read.body, read.head.fields.len()), (Body::Nothing, 1));
     }
 
     #[test]
     fn lengths_that_agree_are_passed_on_as_one() {
-        let head = parsed("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5\r\n\r\n").expect("a head");
-        let lengths: Vec<_> = head.fields.get_all(CONTENT_LENGTH).iter().collect();
+        let read = parsed("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5\r\n\r\n").expect("a head");
+        let lengths: Vec<_> = read.head.fields.get_all(CONTENT_LENGTH).collect();
         assert_eq!(lengths, ["5"]);
     }
 

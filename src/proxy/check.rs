@@ -1,13 +1,15 @@
 //! Is this a request that a proxy may pass on? About HTTP alone: who may ask is the guard's.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
+    HeaderValue, Method, Response, StatusCode, Version,
     header::{ALLOW, EXPECT, MAX_FORWARDS, ORIGIN, REFERER, TRANSFER_ENCODING, VIA},
-    request::Parts,
 };
 
 use super::hop::list;
-use crate::reply::{self, Code, Refusal};
+use crate::{
+    message::{Fields, RequestHead},
+    reply::{self, Code, Refusal},
+};
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -30,9 +32,9 @@ pub(super) struct Rare {
 }
 
 impl Rare {
-    pub(super) fn among(headers: &HeaderMap) -> Self {
+    pub(super) fn among(fields: &Fields) -> Self {
         let mut rare = Self::default();
-        for name in headers.keys() {
+        for name in fields.names() {
             match *name {
                 EXPECT => rare.expect = true,
                 MAX_FORWARDS => rare.max_forwards = true,
@@ -48,26 +50,26 @@ impl Rare {
 }
 
 /// Checks a request's head; `pseudonym` is what we call ourselves in `Via`.
-pub(super) fn request(head: &Parts, rare: Rare, pseudonym: &str) -> Result<Checked, Refusal> {
+pub(super) fn request(head: &RequestHead, rare: Rare, pseudonym: &str) -> Result<Checked, Refusal> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         let detail = format!("{} is not passed on: it would show or carry away the injected token", head.method);
         return Err(Refusal::new(Code::MethodRefused, detail, "use another method"));
     }
-    if head.uri.path() == "*" {
+    if head.target.path() == "*" {
         return if head.method == Method::OPTIONS {
             Ok(Checked::Answer(options()))
         } else {
             Err(Refusal::new(Code::BadRequest, "the target * is for OPTIONS alone", "name a path"))
         };
     }
-    if !head.uri.path().starts_with('/') {
+    if !head.target.path().starts_with('/') {
         return Err(Refusal::new(Code::BadRequest, "the request target has no path", "name a path"));
     }
     if rare.transfer_encoding && head.version < Version::HTTP_2 {
-        transfer_coding(&head.headers)?;
+        transfer_coding(&head.fields)?;
     }
     if rare.expect
-        && let Some(expectation) = head.headers.get(EXPECT)
+        && let Some(expectation) = head.fields.get(EXPECT)
         && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
         return Err(Refusal::new(
@@ -76,7 +78,7 @@ pub(super) fn request(head: &Parts, rare: Rare, pseudonym: &str) -> Result<Check
             "leave Expect out",
         ));
     }
-    if rare.via && list(&head.headers, &VIA).any(|hop| received_by(hop) == Some(pseudonym.as_bytes())) {
+    if rare.via && list(&head.fields, VIA).any(|hop| received_by(hop) == Some(pseudonym.as_bytes())) {
         let detail = "the request has come through this proxy before";
         return Err(Refusal::new(
             Code::LoopDetected,
@@ -92,11 +94,11 @@ pub(super) fn request(head: &Parts, rare: Rare, pseudonym: &str) -> Result<Check
 
 /// How many more hops OPTIONS may take; of other methods that are passed on, `Max-Forwards` says nothing (RFC 9110
 /// §7.6.2).
-pub(super) fn forwards_left(head: &Parts) -> Option<u64> {
+pub(super) fn forwards_left(head: &RequestHead) -> Option<u64> {
     if head.method != Method::OPTIONS {
         return None;
     }
-    head.headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
+    head.fields.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
 }
 
 /// Who took a message, by a member of `Via`: its second word (RFC 9110 §7.6.3).
@@ -105,11 +107,11 @@ fn received_by(hop: &[u8]) -> Option<&[u8]> {
 }
 
 /// The server takes any list that ends in `chunked`; what comes before it would be lost (RFC 9112 §6.1: 501).
-fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_some() {
+fn transfer_coding(fields: &Fields) -> Result<(), Refusal> {
+    if fields.get_all(TRANSFER_ENCODING).nth(1).is_some() {
         return Err(Refusal::new(Code::BadRequest, "Transfer-Encoding is there twice", "send it once, as chunked"));
     }
-    if headers.contains_key(TRANSFER_ENCODING) && !is_chunked_alone(headers) {
+    if fields.contains(TRANSFER_ENCODING) && !is_chunked_alone(fields) {
         let detail = "the only transfer coding understood is chunked";
         return Err(Refusal::new(Code::BadTransferCoding, detail, "send the body chunked, or with a Content-Length"));
     }
@@ -117,8 +119,8 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whether `Transfer-Encoding` is exactly `chunked`.
-fn is_chunked_alone(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+fn is_chunked_alone(fields: &Fields) -> bool {
+    let mut codings = fields.get_all(TRANSFER_ENCODING);
     codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()
 }
@@ -142,8 +144,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (head, ()) = request.body(()).expect("a request").into_parts();
-        super::request(&head, Rare::among(&head.headers), "cognito-proxy-1f2e").map_err(|refusal| refusal.code)
+        let head = RequestHead::from(request.body(()).expect("a request").into_parts().0);
+        super::request(&head, Rare::among(&head.fields), "cognito-proxy-1f2e").map_err(|refusal| refusal.code)
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::{rc::Rc, task::Poll, time::Duration};
 
 use http::{
-    Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, Method, Request, Uri, Version,
     header::{CONNECTION, HOST, UPGRADE},
-    request::Parts,
     uri::{Authority, Scheme},
 };
 use http_body::Body as _;
@@ -20,6 +19,7 @@ use super::{
     pool::{Lease, Pool},
     upload::{Progress, RequestBody, Stage},
 };
+use crate::message::{RequestHead, Response};
 
 /// How long what may take.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ const UNPROCESSED: usize = 4;
 /// the upstream says it did not begin to process is sent again whatever it is, as long as its body is at hand.
 pub(super) async fn send(
     pool: &Rc<Pool>,
-    head: &Parts,
+    head: &RequestHead,
     body: RequestBody,
     wanted: Wanted,
     patience: &Patience,
@@ -97,19 +97,24 @@ pub(super) async fn send(
 
 /// A request with a head like `head`, which is kept in case it must be sent again. `Host` moves into the target, and what
 /// HTTP/2 has no use for is left out (RFC 9113 §8.2.2, §8.3.1).
-fn h2_request(head: &Parts, target: &Target) -> Request<()> {
+fn h2_request(head: &RequestHead, target: &Target) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = head.headers.clone();
-    for name in [CONNECTION, UPGRADE] {
-        request.headers_mut().remove(name);
+    let mut host = None;
+    let mut headers = HeaderMap::with_capacity(head.fields.len());
+    for (name, value) in &head.fields {
+        match *name {
+            CONNECTION | UPGRADE => {}
+            HOST => host = Some(value),
+            _ => drop(headers.append(name, value.clone())),
+        }
     }
-    let host = request.headers_mut().remove(HOST);
-    let mut parts = head.uri.clone().into_parts();
+    *request.headers_mut() = headers;
+    let mut parts = head.target.clone().into_parts();
     parts.scheme = Some(if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = host.and_then(|host| {
-        if host == target.authority {
+        if *host == target.authority {
             return Some(target.h2_authority.clone());
         }
         Authority::try_from(host.as_bytes()).ok()
@@ -133,13 +138,18 @@ impl From<Failure> for Lost {
 }
 
 /// One attempt on one connection, driven here.
-async fn exchange_h1(mut lease: Lease, head: &Parts, body: RequestBody, patience: &Patience) -> Result<Answer, Lost> {
+async fn exchange_h1(
+    mut lease: Lease,
+    head: &RequestHead,
+    body: RequestBody,
+    patience: &Patience,
+) -> Result<Answer, Lost> {
     let began = Instant::now();
     lease.h1().ok_or(Failure::Malformed(None))?.begin(head, body);
-    let response = std::future::poll_fn(|cx| {
+    let head = std::future::poll_fn(|cx| {
         let Some(connection) = lease.h1() else { return Poll::Ready(Err(Failure::Malformed(None).into())) };
         match connection.poll_head(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
             Poll::Ready(Err(fault)) => {
                 let unsent = connection.unsent();
                 Poll::Ready(Err(Lost { failure: failure(fault), unsent }))
@@ -149,7 +159,7 @@ async fn exchange_h1(mut lease: Lease, head: &Parts, body: RequestBody, patience
         }
     })
     .await?;
-    Ok((response.map(|()| None), lease))
+    Ok((Response { head, body: None }, lease))
 }
 
 /// Why an exchange of HTTP/1.1 came to no response.
@@ -225,9 +235,4 @@ impl Patience {
     async fn again(&self) -> Option<RequestBody> {
         timeout(self.response_header, self.progress.as_ref()?.resumed()).await.ok()?
     }
-}
-
-/// Whether the upstream answers that the protocol changes.
-pub(super) fn is_switching<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }

@@ -7,9 +7,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
+    HeaderName, HeaderValue, Request, Uri, Version,
     header::{CONNECTION, TE, UPGRADE, VIA},
-    request::Parts,
     uri::PathAndQuery,
 };
 
@@ -25,6 +24,7 @@ use crate::{
     cognito::egress::Egress,
     guard::HostPattern,
     listen::{Connection, Local, Peer},
+    message::{Fields, RequestHead},
     session::TokenKind,
 };
 
@@ -136,20 +136,21 @@ impl Case {
     }
 
     /// `METHOD TARGET`, then a field a line, as the guard lets it through.
-    fn head(self, lines: &[u8]) -> Option<Parts> {
+    fn head(self, lines: &[u8]) -> Option<RequestHead> {
         let mut lines = lines.split(|byte| *byte == b'\n');
         let mut words = lines.next()?.split(|byte| *byte == b' ');
-        let mut request = Request::builder().method(words.next()?).uri(words.next()?).version(if self.is_h2() {
+        let request = Request::builder().method(words.next()?).uri(words.next()?).version(if self.is_h2() {
             Version::HTTP_2
         } else {
             Version::HTTP_11
         });
-        *request.headers_mut()? = fields(lines)?;
-        let head = request.body(()).ok()?.into_parts().0;
-        let mut hosts = head.headers.get_all("host").iter();
-        let host = hosts.next()?.to_str().ok()?;
-        let is_admitted = HostPattern::parse(host).is_ok() && hosts.next().is_none() && head.uri.authority().is_none();
-        (is_admitted && route::matches(self.prefix(), head.uri.path()) && head.uri.path().starts_with('/'))
+        let mut head = RequestHead::from(request.body(()).ok()?.into_parts().0);
+        head.fields = fields(lines)?;
+        let hosts: Vec<&HeaderValue> = head.fields.get_all("host").collect();
+        let [host] = hosts[..] else { return None };
+        let host = host.to_str().ok()?;
+        let is_admitted = HostPattern::parse(host).is_ok() && head.target.authority().is_none();
+        (is_admitted && route::matches(self.prefix(), head.target.path()) && head.target.path().starts_with('/'))
             .then_some(head)
     }
 }
@@ -164,20 +165,20 @@ pub fn request_head(data: &[u8]) {
         local: Local::Tcp(SocketAddr::from(([127, 0, 0, 1], 8900))),
         peer: Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 50_000))),
     };
-    let rare = Rare::among(&head.headers);
+    let rare = Rare::among(&head.fields);
     if inject::head(&mut head, rare, &rule, &connection, &Mark::new(US)).is_err() {
         return;
     }
-    head.headers.insert(case.injected(), HeaderValue::from_static(TOKEN));
+    head.fields.insert(case.injected(), HeaderValue::from_static(TOKEN));
 
     let plain = |name: &HeaderName| name.as_str().replace('_', "-");
     let injected = plain(&case.injected());
-    let tokens: Vec<_> = head.headers.iter().filter(|(name, _)| plain(name) == injected).collect();
+    let tokens: Vec<_> = head.fields.iter().filter(|(name, _)| plain(name) == injected).collect();
     assert!(tokens.len() == 1 && tokens[0].1 == TOKEN, "{before:?}: {tokens:?}");
-    assert_eq!(head.headers.get_all("host").iter().count(), 1, "{before:?}");
+    assert_eq!(head.fields.get_all("host").count(), 1, "{before:?}");
     let us = HeaderValue::from_str(&format!("{} {US}", if case.is_h2() { "2.0" } else { "1.1" })).ok();
-    assert_eq!(head.headers.get_all(VIA).iter().next_back(), us.as_ref());
-    for (name, value) in &head.headers {
+    assert_eq!(head.fields.get_all(VIA).last(), us.as_ref());
+    for (name, value) in &head.fields {
         let plain = plain(name);
         let ours: Option<&[&str]> = match plain.as_str() {
             "te" => Some(&["trailers"]),
@@ -199,13 +200,13 @@ pub fn request_head(data: &[u8]) {
             assert!(case.is_forwarded() && name.as_str() == plain, "{before:?}: {name} went upstream");
             continue;
         }
-        let is_the_clients = before.headers.get_all(name).iter().any(|sent| sent == value);
+        let is_the_clients = before.fields.get_all(name).any(|sent| sent == value);
         let is_joined = name == "cookie" && case.is_h2();
         let is_counted = name == "max-forwards" && value.to_str().is_ok_and(|left| left.parse::<u64>().is_ok());
         let is_rewritten = (name == "origin" || name == "referer") && value.as_bytes().starts_with(ORIGIN.as_bytes());
         assert!(is_the_clients || is_joined || is_counted || is_rewritten, "{before:?}: {name}: {value:?} was made up");
     }
-    let mut again = head.headers.clone();
+    let mut again = head.fields.clone();
     for name in [CONNECTION, TE, UPGRADE] {
         again.remove(name);
     }
@@ -227,11 +228,11 @@ pub fn response_head(data: &[u8]) {
         upgrade: None,
         host: HeaderValue::from_str(LOCAL.trim_start_matches("http://")).ok(),
     };
-    respond::headers(&mut headers, &rule, &hop);
+    respond::fields(&mut headers, &rule, &hop);
     for name in
         ["connection", "keep-alive", "transfer-encoding", "upgrade", "te", "authorization", "proxy-authenticate"]
     {
-        assert!(!headers.contains_key(name), "{before:?}: {name}");
+        assert!(!headers.contains(name), "{before:?}: {name}");
     }
     for name in ["location", "content-location"] {
         let (Some(was), Some(is)) = (before.get(name), headers.get(name)) else { continue };
@@ -243,7 +244,7 @@ pub fn response_head(data: &[u8]) {
             assert_eq!(was, is);
         }
     }
-    let cookies = |headers: &HeaderMap| -> Vec<HeaderValue> { headers.get_all("set-cookie").iter().cloned().collect() };
+    let cookies = |headers: &Fields| -> Vec<HeaderValue> { headers.get_all("set-cookie").cloned().collect() };
     let (were, are) = (cookies(&before), cookies(&headers));
     assert_eq!(were.len(), are.len(), "{before:?}");
     for (was, is) in were.iter().zip(&are).filter_map(|(was, is)| was.to_str().ok().zip(is.to_str().ok())) {
@@ -312,12 +313,12 @@ fn authority(scheme: &str, rest: &str) -> String {
     format!("{scheme}://{host}")
 }
 
-fn fields<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
+fn fields<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Option<Fields> {
+    let mut headers = Fields::new();
     for line in lines {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        headers.try_append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?).ok()?;
+        headers.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?);
     }
     Some(headers)
 }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{connect::Wire, upload::RequestBody};
 use crate::message::{
-    Inbox, SendFault, Transmission,
+    Inbox, RequestHead, ResponseHead, SendFault, Transmission,
     framing::{Decoder, Malformed, Next, Outgoing},
     request, response,
 };
@@ -80,11 +80,11 @@ impl Connection {
     }
 
     /// Begins an exchange: the head is written here, and goes out with the first poll. `head` has its last form.
-    pub(super) fn begin(&mut self, head: &Parts, body: RequestBody) {
+    pub(super) fn begin(&mut self, head: &RequestHead, body: RequestBody) {
         let framing = if body.is_end_stream() {
             Outgoing::Nothing
         } else {
-            body.size_hint().exact().map_or_else(|| Outgoing::chunked(&head.headers), Outgoing::Length)
+            body.size_hint().exact().map_or_else(|| Outgoing::chunked(&head.fields), Outgoing::Length)
         };
         request::write(head, &framing, self.upload.begin(body, framing.clone()));
         self.download = Download::Head;
@@ -102,15 +102,15 @@ impl Connection {
     }
 
     /// The response's head. Those that come before it, and say that it will come (RFC 9110 §15.2), are passed over.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Fault>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHead>, Fault>> {
         if let Poll::Ready(Err(fault)) = self.poll_upload(cx) {
             return Poll::Ready(Err(fault));
         }
         loop {
             let taken = self.inbox.head(response::LONGEST, |bytes| response::take(bytes, &self.method));
             match taken {
-                Ok(Some(head)) => match self.begun(head) {
-                    Some(response) => return Poll::Ready(Ok(response)),
+                Ok(Some(taken)) => match self.begun(taken) {
+                    Some(head) => return Poll::Ready(Ok(head)),
                     None => continue,
                 },
                 Ok(None) => {}
@@ -122,21 +122,16 @@ impl Connection {
         }
     }
 
-    /// The response that begins with this head; `None` where it is yet to come.
-    fn begun(&mut self, read: response::Head) -> Option<Response<()>> {
+    /// The head of the response that begins with it; `None` where that is yet to come.
+    fn begun(&mut self, taken: response::Taken) -> Option<Box<ResponseHead>> {
         self.has_heard = true;
-        if read.status.is_informational() && read.status != StatusCode::SWITCHING_PROTOCOLS {
+        let status = taken.head.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             return None;
         }
-        self.keeps_alive &= read.keeps_alive;
-        self.download = Download::Body(Decoder::new(read.body));
-        let mut response = Response::new(());
-        *response.status_mut() = read.status;
-        if let Some(reason) = read.reason {
-            response.extensions_mut().insert(reason);
-        }
-        *response.headers_mut() = read.fields;
-        Some(response)
+        self.keeps_alive &= taken.keeps_alive;
+        self.download = Download::Body(Decoder::new(taken.body));
+        Some(taken.head)
     }
 
     /// The next frame of the response's body. The request's own goes on meanwhile.

@@ -9,6 +9,8 @@ use http::{
     },
 };
 
+use crate::message::Fields;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -28,33 +30,36 @@ pub(super) struct Removed {
 /// Removes from a request what is for this hop (RFC 9110 §7.6.1), what only a proxy may say of a client (`Forwarded`
 /// and its forerunners), our own client key, and every field that would read as one of those, or as `injected`, once
 /// somebody turns `_` into `-` (as CGI does).
-pub(super) fn strip_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) -> Removed {
+pub(super) fn strip_request(fields: &mut Fields, injected: Option<&HeaderName>) -> Removed {
     let mut removed = Removed::default();
-    let mut doomed: Vec<HeaderName> = Vec::new();
+    let (mut upgrades, mut nominated) = (false, Vec::new());
     // With one in it, anything may be its double.
     let has_joint = injected.is_some_and(|injected| injected.as_str().contains('_'));
-    for name in headers.keys() {
+    fields.retain(|name, value| {
         if is_plain(name) && !has_joint {
-            continue;
+            return true;
+        }
+        match *name {
+            CONNECTION => {
+                upgrades |= members(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+                nominate(value, &mut nominated);
+            }
+            TE => removed.wants_trailers |= members(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
+            UPGRADE if removed.upgrade.is_none() => removed.upgrade = Some(value.clone()),
+            _ => {}
         }
         let text = name.as_str();
         if is_for_us(text) && injected != Some(name) {
-            doomed.push(name.clone());
-        } else if is_disguised(text, injected) {
-            removed.disguised += 1;
-            doomed.push(name.clone());
+            return false;
         }
+        let is_disguised = is_disguised(text, injected);
+        removed.disguised += usize::from(is_disguised);
+        !is_disguised
+    });
+    if !upgrades {
+        removed.upgrade = None;
     }
-    if doomed.is_empty() {
-        return removed;
-    }
-    removed.wants_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    let upgrades = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    removed.upgrade = headers.get(UPGRADE).filter(|_| upgrades).cloned();
-    nominated(headers, &mut doomed);
-    for name in doomed {
-        headers.remove(name);
-    }
+    strip_nominated(fields, nominated);
     removed
 }
 
@@ -71,53 +76,54 @@ pub(super) struct Found {
 /// who asks, for whom, or how long the message is (RFC 9110 §6.5.1). An upstream that merges trailers into the header
 /// would find it there beside ours.
 pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
-    strip_request(trailers, injected);
-    for name in [AUTHORIZATION, COOKIE, HOST, CONTENT_LENGTH].iter().chain(injected) {
-        trailers.remove(name);
-    }
+    let mut fields = Fields::from(std::mem::take(trailers));
+    strip_request(&mut fields, injected);
+    fields.retain(|name, _| {
+        ![AUTHORIZATION, COOKIE, HOST, CONTENT_LENGTH].contains(name)
+            && injected.is_none_or(|injected| injected != name)
+    });
+    *trailers = fields.into();
 }
 
 /// Removes from a response's trailers what [`strip_response`] removes from its header, and cookies, which the settings
 /// would have rewritten there.
 pub(super) fn strip_response_trailers(trailers: &mut HeaderMap) {
-    strip_response(trailers);
-    trailers.remove(SET_COOKIE);
+    let may_not_stand = |name: &HeaderName| matches!(*name, AUTHORIZATION | SET_COOKIE) || is_hop_by_hop(name.as_str());
+    // Those of every gRPC response are only looked at.
+    if trailers.keys().any(may_not_stand) {
+        let mut fields = Fields::from(std::mem::take(trailers));
+        strip_response(&mut fields);
+        fields.remove(SET_COOKIE);
+        *trailers = fields.into();
+    }
 }
 
 /// Removes from a response what is for this hop, and credentials, which have no business there.
-pub(super) fn strip_response(headers: &mut HeaderMap) -> Found {
+pub(super) fn strip_response(fields: &mut Fields) -> Found {
     let mut found = Found::default();
-    let mut nominates = false;
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
+    let mut nominated = Vec::new();
+    fields.retain(|name, value| {
         match *name {
-            CONNECTION => nominates = true,
+            CONNECTION => nominate(value, &mut nominated),
             LOCATION | CONTENT_LOCATION => found.location = true,
             SET_COOKIE => found.cookies = true,
-            AUTHORIZATION => doomed.push(AUTHORIZATION),
-            _ if is_hop_by_hop(name.as_str()) => doomed.push(name.clone()),
+            AUTHORIZATION => return false,
             _ => {}
         }
-    }
-    if nominates {
-        nominated(headers, &mut doomed);
-        // Not among the doomed, for which there would have to be room: nearly every response has it, and nothing else.
-        headers.remove(CONNECTION);
-    }
-    for name in doomed {
-        headers.remove(name);
-    }
+        !is_hop_by_hop(name.as_str())
+    });
+    strip_nominated(fields, nominated);
     found
 }
 
 /// The members of a comma-separated field (RFC 9110 §5.6.1), which need not be text to the last.
-pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
+pub(super) fn list(fields: &Fields, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    fields.get_all(name).flat_map(members)
+}
+
+/// Those of one line of it.
+fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Whether a field is one of those that nearly every request has. None of them is for us, nor like anything that is.
@@ -184,31 +190,40 @@ fn is_double(name: &[u8], of: &[u8]) -> bool {
     name.len() == of.len() && name != of && name.iter().zip(of).all(|(a, b)| a == b || (is_joint(*a) && is_joint(*b)))
 }
 
-/// Adds what `Connection` nominates, save for what no client may have removed.
-fn nominated(headers: &HeaderMap, doomed: &mut Vec<HeaderName>) {
-    for option in list(headers, &CONNECTION) {
-        // What nearly every `Connection` says: of the connection itself, or fields that are doomed already.
+/// Adds what a line of `Connection` nominates, save for what no client may have removed.
+fn nominate(connection: &HeaderValue, nominated: &mut Vec<HeaderName>) {
+    for option in members(connection) {
+        // What nearly every `Connection` says: of the connection itself, or fields that do not pass anyway.
         if [&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|known| option.eq_ignore_ascii_case(known)) {
             continue;
         }
         if let Ok(name) = HeaderName::from_bytes(option)
             && ![HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, SET_COOKIE].contains(&name)
         {
-            doomed.push(name);
+            nominated.push(name);
         }
     }
+}
+
+/// Removes what was nominated. However much that is, each field is looked up in it once.
+fn strip_nominated(fields: &mut Fields, mut nominated: Vec<HeaderName>) {
+    if nominated.is_empty() {
+        return;
+    }
+    nominated.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    fields.retain(|name, _| nominated.binary_search_by(|known| known.as_str().cmp(name.as_str())).is_err());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers<F: FromIterator<(HeaderName, HeaderValue)>>(lines: &[(&'static str, &'static str)]) -> F {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    fn names(headers: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    fn names<'f>(fields: impl IntoIterator<Item = (&'f HeaderName, &'f HeaderValue)>) -> Vec<&'f str> {
+        let mut names: Vec<_> = fields.into_iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names
     }

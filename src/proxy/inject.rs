@@ -3,9 +3,8 @@
 use std::{cell::RefCell, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
+    HeaderName, HeaderValue, Version,
     header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, ORIGIN, REFERER, TE, UPGRADE, VIA},
-    request::Parts,
 };
 
 use super::{
@@ -17,6 +16,7 @@ use super::{
 };
 use crate::{
     listen::{Connection, Peer},
+    message::{Fields, RequestHead},
     reply::{Code, Refusal},
     session::{TokenKind, snapshot::Snapshot},
 };
@@ -70,7 +70,7 @@ impl Mark {
 
 /// Turns a client's head into the upstream's, without the token.
 pub(super) fn head(
-    head: &mut Parts,
+    head: &mut RequestHead,
     rare: Rare,
     rule: &Rule,
     connection: &Connection,
@@ -78,18 +78,18 @@ pub(super) fn head(
 ) -> Result<Hop, Refusal> {
     let injected = rule.route.inject.as_ref().map(|inject| &inject.header);
     let host = host(head);
-    let removed = hop::strip_request(&mut head.headers, injected);
+    let removed = hop::strip_request(&mut head.fields, injected);
     if removed.disguised > 0 {
         tracing::debug!(count = removed.disguised, "fields with an underscore were dropped");
     }
-    head.uri = route::target(rule, &head.uri)
+    head.target = route::target(rule, &head.target)
         .ok_or_else(|| Refusal::new(Code::BadRequest, "the request target is too long", "shorten it"))?;
     if let Some(left) = check::forwards_left(head) {
-        head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+        head.fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     // The server answers the client's `100-continue`, when the body is first asked for.
     if rare.expect {
-        head.headers.remove(EXPECT);
+        head.fields.remove(EXPECT);
     }
     let upstream = &rule.target.settings;
     let sent_host = match &host {
@@ -100,17 +100,17 @@ pub(super) fn head(
         && !upstream.preserve_host
         && let Some(local) = host.as_ref().and_then(local_origin)
     {
-        rewrite_origin(&mut head.headers, rule, &local);
+        rewrite_origin(&mut head.fields, rule, &local);
     }
-    head.headers.insert(HOST, sent_host);
-    head.headers.append(VIA, mark.of(head.version));
+    head.fields.insert(HOST, sent_host);
+    head.fields.append(VIA, mark.of(head.version));
     if upstream.forwarded {
-        forwarded(&mut head.headers, connection, host.as_ref());
+        forwarded(&mut head.fields, connection, host.as_ref());
     }
     let upgrade = removed.upgrade.filter(|protocol| is_tunnelled(head, protocol));
-    reannounce(&mut head.headers, removed.wants_trailers, upgrade.as_ref());
+    reannounce(&mut head.fields, removed.wants_trailers, upgrade.as_ref());
     if head.version >= Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+        join_cookies(&mut head.fields);
     }
     head.version = Version::HTTP_11;
     Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, host })
@@ -121,57 +121,56 @@ fn local_origin(host: &HeaderValue) -> Option<String> {
 }
 
 /// What the client called us: the target's authority (HTTP/2, absolute-form), else `Host`.
-fn host(head: &Parts) -> Option<HeaderValue> {
-    match head.uri.authority() {
+fn host(head: &RequestHead) -> Option<HeaderValue> {
+    match head.target.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => head.headers.get(HOST).cloned(),
+        None => head.fields.get(HOST).cloned(),
     }
 }
 
 /// `h2c` is not a tunnel: the request is served as HTTP/1.1 (RFC 9110 §7.8 lets a server ignore it).
-fn is_tunnelled(head: &Parts, protocol: &HeaderValue) -> bool {
+fn is_tunnelled(head: &RequestHead, protocol: &HeaderValue) -> bool {
     head.version == Version::HTTP_11
         && !protocol.as_bytes().split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// HTTP/2 may split `Cookie`; everywhere else it is one line (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
+fn join_cookies(fields: &mut Fields) {
+    if fields.get_all(COOKIE).nth(1).is_none() {
         return;
     }
-    let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined = fields.get_all(COOKIE).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
     if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, cookie);
+        fields.insert(COOKIE, cookie);
     }
 }
 
 /// Says again, for the next hop, what was said for this one.
-fn reannounce(headers: &mut HeaderMap, wants_trailers: bool, upgrade: Option<&HeaderValue>) {
+fn reannounce(fields: &mut Fields, wants_trailers: bool, upgrade: Option<&HeaderValue>) {
     if wants_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        fields.insert(TE, HeaderValue::from_static("trailers"));
     }
     match (upgrade, wants_trailers) {
         (Some(protocol), _) => {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, protocol.clone());
+            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            fields.insert(UPGRADE, protocol.clone());
         }
         (None, true) => {
-            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            fields.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         (None, false) => {}
     }
 }
 
 /// A page that was served through the proxy has the proxy's origin; to the upstream that is its own.
-fn rewrite_origin(headers: &mut HeaderMap, rule: &Rule, local: &str) {
+fn rewrite_origin(fields: &mut Fields, rule: &Rule, local: &str) {
     let target = &rule.target;
-    if headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(local.as_bytes()))
+    if fields.get(ORIGIN).is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(local.as_bytes()))
         && let Ok(origin) = HeaderValue::from_str(&target.origin)
     {
-        headers.insert(ORIGIN, origin);
+        fields.insert(ORIGIN, origin);
     }
-    let rewritten = headers.get(REFERER).and_then(|referer| {
+    let rewritten = fields.get(REFERER).and_then(|referer| {
         let path = referer.to_str().ok()?.strip_prefix(local)?;
         if !path.is_empty() && !path.starts_with('/') {
             return None;
@@ -179,11 +178,11 @@ fn rewrite_origin(headers: &mut HeaderMap, rule: &Rule, local: &str) {
         HeaderValue::from_str(&format!("{}{}{path}", target.origin, target.base)).ok()
     });
     if let Some(referer) = rewritten {
-        headers.insert(REFERER, referer);
+        fields.insert(REFERER, referer);
     }
 }
 
-fn forwarded(headers: &mut HeaderMap, connection: &Connection, host: Option<&HeaderValue>) {
+fn forwarded(fields: &mut Fields, connection: &Connection, host: Option<&HeaderValue>) {
     let address = match connection.peer {
         Peer::Tcp(address) => Some(address.ip()),
         Peer::Unix { .. } => None,
@@ -200,15 +199,15 @@ fn forwarded(headers: &mut HeaderMap, connection: &Connection, host: Option<&Hea
         None => format!("for={node};proto=http"),
     };
     if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(FORWARDED, value);
+        fields.insert(FORWARDED, value);
     }
     if let Some(value) = address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok()) {
-        headers.insert(X_FORWARDED_FOR, value);
+        fields.insert(X_FORWARDED_FOR, value);
     }
     if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
+        fields.insert(X_FORWARDED_HOST, host.clone());
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
 }
 
 /// The value to inject, prepared once for each published snapshot.

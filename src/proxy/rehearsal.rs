@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, request::Parts};
-
 use super::{
     Plan,
     check::{self, Checked, Rare},
@@ -17,6 +15,7 @@ use super::{
 };
 use crate::{
     listen::Connection,
+    message::{Fields, RequestHead},
     reply::{Code, Refusal},
     session::snapshot::Snapshot,
 };
@@ -43,26 +42,31 @@ impl Rehearsal {
     ///
     /// # Errors
     /// The refusal that the client would get, or that the head is one which the proxy answers itself.
-    pub fn request(&self, head: &mut Parts, connection: &Connection, snapshot: &Arc<Snapshot>) -> Result<(), Refusal> {
-        let rare = Rare::among(&head.headers);
+    pub fn request(
+        &self,
+        head: &mut RequestHead,
+        connection: &Connection,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<(), Refusal> {
+        let rare = Rare::among(&head.fields);
         if let Checked::Answer(_) = check::request(head, rare, &self.pseudonym)? {
             return Err(Refusal::new(Code::BadRequest, "the proxy answers this itself", "rehearse another request"));
         }
         inject::head(head, rare, &self.rule, connection, &self.mark)?;
         if let Some(inject) = &self.rule.route.inject {
             let value = self.prepared.value(snapshot, inject.token, &inject.format)?;
-            head.headers.insert(inject.header.clone(), value);
+            head.fields.insert(inject.header.clone(), value);
         }
         Ok(())
     }
 
     /// Takes out of a client's header what is for this hop: the first of the passes of [`request`](Self::request).
-    pub fn strip(&self, headers: &mut HeaderMap) {
-        hop::strip_request(headers, self.rule.route.inject.as_ref().map(|inject| &inject.header));
+    pub fn strip(&self, fields: &mut Fields) {
+        hop::strip_request(fields, self.rule.route.inject.as_ref().map(|inject| &inject.header));
     }
 
     /// Makes of an upstream's header the client's.
-    pub fn response(&self, headers: &mut HeaderMap) {
-        respond::headers(headers, &self.rule, &Hop::default());
+    pub fn response(&self, fields: &mut Fields) {
+        respond::fields(fields, &self.rule, &Hop::default());
     }
 }

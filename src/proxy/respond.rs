@@ -3,81 +3,68 @@
 use std::borrow::Cow;
 
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, CONTENT_LOCATION, LOCATION, SET_COOKIE, UPGRADE},
-    response::Parts,
 };
-use hyper::ext::ReasonPhrase;
 
 use super::{Cookies, hop, inject::Hop, plan::Rule, route};
-use crate::session::snapshot::Snapshot;
+use crate::{
+    message::{Fields, ResponseHead},
+    session::snapshot::Snapshot,
+};
 
 /// `warn.response_header`.
 const SESSION: HeaderName = HeaderName::from_static("cognito-proxy-session");
 
-/// Makes the upstream's header the client's.
-pub(super) fn headers(headers: &mut HeaderMap, rule: &Rule, hop: &Hop) {
-    let found = hop::strip_response(headers);
+/// Makes the upstream's fields the client's.
+pub(super) fn fields(fields: &mut Fields, rule: &Rule, hop: &Hop) {
+    let found = hop::strip_response(fields);
     let upstream = &rule.target.settings;
     if found.location
         && upstream.rewrite_location
         && let Some(local) = hop.local_origin()
     {
-        for name in [LOCATION, CONTENT_LOCATION] {
-            if let Some(value) = headers.get(&name).and_then(|value| location(value, rule, &local)) {
-                headers.insert(name, value);
-            }
-        }
+        rewrite(fields, &[LOCATION, CONTENT_LOCATION], |value| location(value, rule, &local));
     }
     if !found.cookies {
         return;
     }
     match upstream.cookies {
-        Cookies::Drop => drop(headers.remove(SET_COOKIE)),
-        Cookies::Rewrite => {
-            let cookies: Vec<HeaderValue> = headers
-                .get_all(SET_COOKIE)
-                .iter()
-                .map(|value| cookie(value, rule).unwrap_or_else(|| value.clone()))
-                .collect();
-            headers.remove(SET_COOKIE);
-            for cookie in cookies {
-                headers.append(SET_COOKIE, cookie);
-            }
-        }
+        Cookies::Drop => drop(fields.remove(SET_COOKIE)),
+        Cookies::Rewrite => rewrite(fields, &[SET_COOKIE], |value| cookie(value, rule)),
         Cookies::Pass => {}
     }
 }
 
-/// What a 426 asks for, which it must say to the client too (RFC 9110 §15.5.22): such an upgrade passes through here.
-pub(super) fn offered(head: &Parts) -> Option<HeaderValue> {
-    if head.status == StatusCode::UPGRADE_REQUIRED { head.headers.get(UPGRADE).cloned() } else { None }
-}
-
-/// Forgets what hyper knows of a response, save for a reason phrase that is not its status' own.
-pub(super) fn keep_reason_alone(extensions: &mut Extensions) {
-    let reason = extensions.remove::<ReasonPhrase>();
-    extensions.clear();
-    if let Some(reason) = reason {
-        extensions.insert(reason);
+/// Puts what `as_new` makes of a value in its place, in every field that has one of `names`.
+fn rewrite(fields: &mut Fields, names: &[HeaderName], as_new: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
+    for (_, value) in fields.iter_mut().filter(|(name, _)| names.contains(name)) {
+        if let Some(new) = as_new(value) {
+            *value = new;
+        }
     }
 }
 
+/// What a 426 asks for, which it must say to the client too (RFC 9110 §15.5.22): such an upgrade passes through here.
+pub(super) fn offered(head: &ResponseHead) -> Option<HeaderValue> {
+    if head.status == StatusCode::UPGRADE_REQUIRED { head.fields.get(UPGRADE).cloned() } else { None }
+}
+
 /// Says to the client that the protocol changes, or could.
-pub(super) fn switching(headers: &mut HeaderMap, protocol: HeaderValue) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, protocol);
+pub(super) fn switching(fields: &mut Fields, protocol: HeaderValue) {
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(UPGRADE, protocol);
 }
 
 /// Tells the client how long the session lasts.
-pub(super) fn session(headers: &mut HeaderMap, snapshot: &Snapshot) {
+pub(super) fn session(fields: &mut Fields, snapshot: &Snapshot) {
     let level = snapshot.facts.level.as_str();
     let text = match snapshot.facts.refresh_token.at {
         Some(at) => format!("expires={at}; level={level}"),
         None => format!("level={level}"),
     };
     if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(SESSION, value);
+        fields.insert(SESSION, value);
     }
 }
 

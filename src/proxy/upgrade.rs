@@ -1,10 +1,11 @@
 //! Connections that stop being HTTP: WebSocket and its like.
 
-use http::{HeaderValue, Response, header::UPGRADE, response::Parts};
+use http::{HeaderValue, header::UPGRADE};
 
 use super::{body::Body, failure::Failure, pool::Lease, respond};
 use crate::{
     listen::{Rewind, Tunnel},
+    message::{Response, ResponseHead},
     reply,
 };
 
@@ -15,18 +16,21 @@ use crate::{
 /// # Errors
 /// Where nobody asked for it, or for another protocol (RFC 9110 §7.8: the server must not switch to one that was not
 /// asked for): such a 101 is no response that can be passed on.
-pub(super) fn switch(head: Parts, lease: Lease, asked: Option<&HeaderValue>) -> Result<Response<Body>, Failure> {
+pub(super) fn switch(
+    mut head: Box<ResponseHead>,
+    lease: Lease,
+    asked: Option<&HeaderValue>,
+) -> Result<Response<Body>, Failure> {
     let Some(asked) = asked else { return Err(Failure::Malformed(None)) };
-    let protocol = head.headers.get(UPGRADE).unwrap_or(asked).clone();
+    let protocol = head.fields.get(UPGRADE).unwrap_or(asked).clone();
     if !is_among(&protocol, asked) {
         return Err(Failure::Malformed(None));
     }
     let (first, stream) = lease.into_stream().ok_or(Failure::Malformed(None))?;
-    let mut response = Response::from_parts(head, Body::from(reply::Body::empty()));
-    response.extensions_mut().clear();
-    response.extensions_mut().insert(Tunnel::new(Rewind::new(first, stream)));
-    respond::switching(response.headers_mut(), protocol);
-    Ok(response)
+    head.reason = None;
+    head.extensions.insert(Tunnel::new(Rewind::new(first, stream)));
+    respond::switching(&mut head.fields, protocol);
+    Ok(Response { head, body: Body::from(reply::Body::empty()) })
 }
 
 /// Whether `protocol` is one of those `asked` for, versions and case aside.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc};
 
-use http::{Request, Response, StatusCode, Version, request::Parts};
+use http::{StatusCode, header::UPGRADE};
 
 use super::{
     Body, ClientValue, Inject, Plan, Routing,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     current::CurrentToken,
     listen::Connection,
-    message::{self, ClientBody},
+    message::{ClientBody, Head as _, Request, RequestHead, Response},
     metrics::Shard,
     reply::{self, Code, Form, Refusal},
     session::snapshot::Snapshot,
@@ -61,7 +61,7 @@ struct Lane {
 
 /// A request that was answered, in case it must be sent again.
 struct Judged<'a> {
-    head: &'a mut Parts,
+    head: &'a mut RequestHead,
     lane: &'a Lane,
     inject: &'a Inject,
     snapshot: &'a Arc<Snapshot>,
@@ -99,14 +99,16 @@ impl Proxy {
     /// Answers a request: with the upstream's response, or with the reason why there is none.
     pub fn handle(
         self: Rc<Self>,
-        request: Request<ClientBody>,
+        request: Request,
         connection: Rc<Connection>,
     ) -> impl Future<Output = Response<Body>> {
-        let (mut head, body) = request.into_parts();
-        // The head is borrowed from where it lies: what is handed from future to future lies in each of them.
+        let Request { mut head, body } = request;
         async move {
-            let form = Form::of(&head.headers);
-            let (refusal, error_type) = match self.forward(&mut head, body, &connection, form).await {
+            let form = Form::of(&head.fields);
+            let answer = self.forward(&mut head, body, &connection, form).await;
+            // The next head is read into what this request's leaves.
+            head.recycle();
+            let (refusal, error_type) = match answer {
                 Ok(response) => return response,
                 Err(Stop::Refused(refusal)) => {
                     let error_type = refusal.code.error_type();
@@ -122,28 +124,27 @@ impl Proxy {
                 }
             };
             self.figures.refused(refusal.code);
-            reply::respond_as(&refusal, error_type, form).map(Body::from)
+            reply::respond_as(&refusal, error_type, form).map(Body::from).into()
         }
     }
 
     /// The whole story, for a client that reads `form`.
     async fn forward(
         &self,
-        head: &mut Parts,
+        head: &mut RequestHead,
         body: ClientBody,
         connection: &Connection,
         form: Form,
     ) -> Result<Response<Body>, Stop> {
         let is_grpc = form == Form::Grpc;
-        let rare = Rare::among(&head.headers);
+        let rare = Rare::among(&head.fields);
         if let Checked::Answer(response) = check::request(head, rare, &self.pseudonym)? {
-            return Ok(response.map(Body::from));
+            return Ok(response.map(Body::from).into());
         }
         let table = self.table();
-        let lane = table.lane(head.uri.path());
+        let lane = table.lane(head.target.path());
         let inject = lane.injection(head)?;
         let hop = inject::head(head, rare, &lane.rule, connection, &self.mark)?;
-        head.extensions.clear();
         // Here a request may wait for a token. Its body has not been read: the client's own buffers hold it.
         let snapshot = match inject {
             Some(inject) => Some(self.inject(head, lane, inject).await?),
@@ -154,7 +155,7 @@ impl Proxy {
         let patience = lane.patience(&table.plan, progress, is_grpc);
         let wanted = if hop.upgrade.is_some() { Wanted::H1 } else { Wanted::Any };
         let answer = forward::send(&lane.pool, head, body, wanted, &patience).await?;
-        let is_unauthorized = answer.0.status() == StatusCode::UNAUTHORIZED;
+        let is_unauthorized = answer.0.head.status == StatusCode::UNAUTHORIZED;
         let answer = match (inject, &snapshot) {
             (Some(inject), Some(snapshot)) if is_unauthorized => {
                 let request = Judged { head, lane, inject, snapshot, wanted };
@@ -170,16 +171,14 @@ impl Proxy {
             }
         };
         let told = table.plan.session_header.then(|| snapshot.unwrap_or_else(|| self.current.snapshot()));
-        // The next head is read into what this request's leaves.
-        message::recycle(std::mem::take(&mut head.headers));
         respond(answer, lane, &hop, is_grpc, told.as_deref())
     }
 
     /// Waits until there is a token, and puts it in.
-    async fn inject(&self, head: &mut Parts, lane: &Lane, inject: &Inject) -> Result<Arc<Snapshot>, Refusal> {
+    async fn inject(&self, head: &mut RequestHead, lane: &Lane, inject: &Inject) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = self.current.ready(inject.token).await?;
         let value = lane.prepared.value(&snapshot, inject.token, &inject.format)?;
-        head.headers.insert(inject.header.clone(), value);
+        head.fields.insert(inject.header.clone(), value);
         Ok(snapshot)
     }
 
@@ -201,11 +200,11 @@ impl Proxy {
         let Some(body) = again else { return Ok(answer) };
         let Some(newer) = self.current.renewed(inject.token, generation).await else { return Ok(answer) };
         let value = lane.prepared.value(&newer, inject.token, &inject.format)?;
-        head.headers.insert(inject.header.clone(), value);
+        head.fields.insert(inject.header.clone(), value);
         drop(answer);
         let patience = Patience { progress: None, ..patience };
         let answer = forward::send(&lane.pool, head, body, wanted, &patience).await?;
-        if answer.0.status() != StatusCode::UNAUTHORIZED {
+        if answer.0.head.status != StatusCode::UNAUTHORIZED {
             self.accepted(&newer, inject);
         }
         Ok(answer)
@@ -254,11 +253,11 @@ impl Table {
 
 impl Lane {
     /// What is to be injected into this request, if anything is.
-    fn injection(&self, head: &Parts) -> Result<Option<&Inject>, Refusal> {
+    fn injection(&self, head: &RequestHead) -> Result<Option<&Inject>, Refusal> {
         let Some(inject) = &self.rule.route.inject else { return Ok(None) };
         match inject.client_value {
             ClientValue::Replace => Ok(Some(inject)),
-            ClientValue::Keep | ClientValue::Reject if !head.headers.contains_key(&inject.header) => Ok(Some(inject)),
+            ClientValue::Keep | ClientValue::Reject if !head.fields.contains(&inject.header) => Ok(Some(inject)),
             ClientValue::Keep => Ok(None),
             ClientValue::Reject => {
                 let detail = format!("the request has a {} of its own", inject.header);
@@ -284,27 +283,24 @@ fn respond(
     is_grpc: bool,
     told: Option<&Snapshot>,
 ) -> Result<Response<Body>, Stop> {
-    let mut response = if forward::is_switching(&response) {
-        let mut response = response;
-        let protocol = response.headers().get(http::header::UPGRADE).cloned();
-        respond::headers(response.headers_mut(), &lane.rule, hop);
+    let Response { mut head, body } = response;
+    let mut response = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let protocol = head.fields.get(UPGRADE).cloned();
+        respond::fields(&mut head.fields, &lane.rule, hop);
         if let Some(protocol) = protocol {
-            response.headers_mut().insert(http::header::UPGRADE, protocol);
+            head.fields.insert(UPGRADE, protocol);
         }
-        upgrade::switch(response.into_parts().0, lease, hop.upgrade.as_ref())?
+        upgrade::switch(head, lease, hop.upgrade.as_ref())?
     } else {
-        let (mut head, body) = response.into_parts();
         let offered = respond::offered(&head);
-        respond::headers(&mut head.headers, &lane.rule, hop);
+        respond::fields(&mut head.fields, &lane.rule, hop);
         if let Some(protocol) = offered {
-            respond::switching(&mut head.headers, protocol);
+            respond::switching(&mut head.fields, protocol);
         }
-        respond::keep_reason_alone(&mut head.extensions);
-        head.version = Version::HTTP_11;
-        Response::from_parts(head, Body::upstream(body, lease, hop.wants_trailers || is_grpc))
+        Response { head, body: Body::upstream(body, lease, hop.wants_trailers || is_grpc) }
     };
     if let Some(snapshot) = told {
-        respond::session(response.headers_mut(), snapshot);
+        respond::session(&mut response.head.fields, snapshot);
     }
     Ok(response)
 }
@@ -321,6 +317,7 @@ mod tests {
         }
         let size = size(Proxy::handle);
         assert!(size <= 2000, "{size} bytes");
-        assert!(size_of::<Response<Body>>() <= 256 && size_of::<Answer>() <= 256);
+        let sizes = (size_of::<Response<Body>>(), size_of::<Answer>());
+        assert!(sizes.0 <= 136 && sizes.1 <= 112, "{sizes:?} bytes");
     }
 }

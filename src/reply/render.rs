@@ -1,7 +1,7 @@
 //! A refusal as a response, in the form that its reader understands.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, VARY},
 };
 
@@ -28,28 +28,29 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form for a request with these headers.
+    /// The form for a request with these fields.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        if is_grpc(headers) {
-            return Self::Grpc;
+    pub fn of<'f>(fields: impl IntoIterator<Item = (&'f HeaderName, &'f HeaderValue)>) -> Self {
+        let mut form = Self::Problem;
+        for (name, value) in fields {
+            match *name {
+                CONTENT_TYPE if is_grpc(value.as_bytes()) => return Self::Grpc,
+                ACCEPT if accepts_html(value.as_bytes()) => form = Self::Page,
+                _ => {}
+            }
         }
-        let accepts = |value: &HeaderValue| {
-            let is_html = |text: &[u8]| text[4] == b'/' && text.eq_ignore_ascii_case(b"text/html");
-            value.as_bytes().windows(9).any(is_html)
-        };
-        if headers.get_all(ACCEPT).iter().any(accepts) { Self::Page } else { Self::Problem }
+        form
     }
 }
 
-/// Whether a request or a response is gRPC: `application/grpc`, alone or with `+proto` and the like.
-#[must_use]
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
-            && matches!(value.get(16), None | Some(b'+' | b';' | b' '))
-    })
+/// Whether a content type is gRPC's: `application/grpc`, alone or with `+proto` and the like.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+        && matches!(content_type.get(16), None | Some(b'+' | b';' | b' '))
+}
+
+fn accepts_html(accept: &[u8]) -> bool {
+    accept.windows(9).any(|text| text[4] == b'/' && text.eq_ignore_ascii_case(b"text/html"))
 }
 
 /// The reply for `refusal`.
@@ -189,6 +190,8 @@ fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use http::HeaderMap;
 
     use super::*;
 

@@ -3,7 +3,6 @@
 use std::{future::Future, io, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout},
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{
     listen::{Connection, Rewind, Stream, Tunnel},
-    message::{ClientBody, Inbox},
+    message::{Inbox, Request, Response},
     reply,
 };
 
@@ -44,7 +43,7 @@ pub(super) async fn serve_connection<G, S, F, B>(
     place: Place,
 ) where
     G: Gate,
-    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     listen::{Connection, Local, Peer, Stream},
-    reply,
+    message, reply,
 };
 
 /// A request, read to its end.
@@ -99,12 +99,12 @@ async fn ours(bytes: &[u8]) -> Served {
     let (_shutdown, drain) = shutdown();
     let server = Server {
         gate: Rc::new(Open::default()),
-        service: Rc::new(move |request, _| {
+        service: Rc::new(move |request: message::Request, _| {
             let noted = Rc::clone(&noted);
             async move {
-                let read = read(request).await;
+                let read = read(request.into()).await;
                 noted.borrow_mut().push(read);
-                Response::new(reply::Body::empty())
+                Response::new(reply::Body::empty()).into()
             }
         }),
         settings: Arc::new(ArcSwap::from_pointee(limits())),

@@ -16,12 +16,11 @@ use std::{cell::RefCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request};
 use tokio::task::JoinSet;
 
 use crate::{
     listen::{Connection, Listener},
-    message::ClientBody,
+    message::{Fields, Request, RequestHead, Response},
     metrics::Shard,
     reply::{self, Refusal},
 };
@@ -72,13 +71,13 @@ pub trait Gate: 'static {
     /// What to answer instead.
     fn check(
         &self,
-        head: &request::Parts,
+        head: &RequestHead,
         connection: &Connection,
         peer: &Self::Peer,
     ) -> Result<Self::Grant, Box<Denied<Self::Grant>>>;
 
     /// Adds to a response what the grant says; also to the replies of the proxy itself.
-    fn decorate(&self, grant: &Self::Grant, headers: &mut HeaderMap);
+    fn decorate(&self, grant: &Self::Grant, fields: &mut Fields);
 }
 
 /// What a request that does not come in is answered with.
@@ -92,7 +91,7 @@ pub enum Denied<G> {
         grant: Option<G>,
     },
     /// The gate knows the answer itself: a preflight's, say.
-    Answered(Response<reply::Body>),
+    Answered(http::Response<reply::Body>),
 }
 
 /// One worker's share of serving.
@@ -115,7 +114,7 @@ pub struct Server<G, S> {
 impl<G, S, F, B> Server<G, S>
 where
     G: Gate,
-    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -176,7 +175,7 @@ async fn accept<G, S, F, B>(
     tasks: &RefCell<JoinSet<()>>,
 ) where
     G: Gate,
-    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

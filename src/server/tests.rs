@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
-use http::request::Parts;
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,11 +23,11 @@ impl Gate for Open {
         self.0.borrow_mut().push(connection.clone());
     }
 
-    fn check(&self, _: &Parts, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
+    fn check(&self, _: &RequestHead, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
         Ok(())
     }
 
-    fn decorate(&self, (): &(), _: &mut HeaderMap) {}
+    fn decorate(&self, (): &(), _: &mut Fields) {}
 }
 
 pub(super) fn limits() -> Settings {
@@ -53,13 +52,13 @@ pub(super) fn local<F: Future>(test: F) -> F::Output {
 }
 
 /// Answers with the request's body, or waits for ever at `/wait`.
-async fn echo(request: Request<ClientBody>, _: Rc<Connection>) -> Response<reply::Body> {
-    if request.uri().path() == "/wait" {
+async fn echo(request: Request, _: Rc<Connection>) -> Response<reply::Body> {
+    if request.head.target.path() == "/wait" {
         std::future::pending::<()>().await;
     }
-    let version = format!("{:?} ", request.version());
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Response::new(reply::Body::from([version.as_bytes(), &body].concat()))
+    let version = format!("{:?} ", request.head.version);
+    let body = request.body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    http::Response::new(reply::Body::from([version.as_bytes(), &body].concat())).into()
 }
 
 struct Stage {
@@ -294,7 +293,7 @@ fn an_answer_to_head_is_its_head() {
         let (sender, connection) = ::h2::client::handshake(stage.connect().await).await.expect("HTTP/2");
         tokio::task::spawn_local(async move { drop(connection.await) });
         let mut sender = sender.ready().await.expect("room");
-        let request = Request::head("http://a/").body(()).expect("a request");
+        let request = http::Request::head("http://a/").body(()).expect("a request");
         let (response, _) = sender.send_request(request, true).expect("sent");
         let (head, mut body) = response.await.expect("a response").into_parts();
         // What a GET would be answered with has a length.
@@ -306,7 +305,7 @@ fn an_answer_to_head_is_its_head() {
 /// A thousand clients that wait hold a thousand of these.
 #[test]
 fn a_connection_that_rests_is_small() {
-    type Service = fn(Request<ClientBody>, Rc<Connection>) -> std::future::Ready<Response<reply::Body>>;
+    type Service = fn(Request, Rc<Connection>) -> std::future::Ready<Response<reply::Body>>;
     fn size<A, B, C, D, E, P, F>(_: fn(A, B, C, D, E, P) -> F) -> usize {
         size_of::<F>()
     }

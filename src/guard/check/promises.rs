@@ -44,12 +44,12 @@ fn is_on_the_list(host: &str) -> bool {
             .is_some_and(|address| address.parse() == Ok(Ipv6Addr::LOCALHOST))
 }
 
-fn with_headers(fields: &[(HeaderName, String)]) -> Option<Parts> {
+fn with_headers(fields: &[(HeaderName, String)]) -> Option<RequestHead> {
     let mut request = Request::builder().uri("/x");
     for (name, value) in fields {
         request = request.header(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
     }
-    Some(request.body(()).ok()?.into_parts().0)
+    Some(request.body(()).ok()?.into_parts().0.into())
 }
 
 proptest! {

@@ -32,7 +32,7 @@ pub(super) fn here() -> Connection {
 }
 
 /// A head as it stands on the wire: `METHOD TARGET VERSION`, then fields, each on its line.
-fn head(text: &str) -> Parts {
+fn head(text: &str) -> RequestHead {
     let mut lines = text.lines().map(str::trim);
     let mut words = lines.next().unwrap().split(' ');
     let (method, target, version) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
@@ -48,11 +48,11 @@ fn head(text: &str) -> Parts {
         let (name, value) = line.split_once(':').unwrap();
         request = request.header(name, HeaderValue::from_bytes(value.trim().as_bytes()).unwrap());
     }
-    request.body(()).unwrap().into_parts().0
+    request.body(()).unwrap().into_parts().0.into()
 }
 
 /// `GET /x` with a good Host and these fields.
-fn get(fields: &str) -> Parts {
+fn get(fields: &str) -> RequestHead {
     head(&format!("GET /x HTTP/1.1\nHost: localhost:8900\n{fields}"))
 }
 
@@ -68,7 +68,7 @@ fn word(verdict: &Verdict) -> String {
     }
 }
 
-fn assert_verdicts(guard: &Guard, connection: &Connection, rows: &[(Parts, &str)]) {
+fn assert_verdicts(guard: &Guard, connection: &Connection, rows: &[(RequestHead, &str)]) {
     for (head, expected) in rows {
         assert_eq!(word(&guard.check(connection, head)), *expected, "{head:?}");
     }
@@ -264,7 +264,7 @@ fn s10_to_s12_fetch_metadata() {
 
 const ASKS: &str = "Access-Control-Request-Method: PUT";
 
-fn options(fields: &str) -> Parts {
+fn options(fields: &str) -> RequestHead {
     head(&format!("OPTIONS /x HTTP/1.1\nHost: localhost:8900\n{fields}"))
 }
 
@@ -379,7 +379,7 @@ fn s28_the_admin_listener_takes_no_other_page() {
     let mut settings = settings();
     settings.client_key = Some(ClientKey::parse(&Secret::from("s3cret")).unwrap());
     let guard = Guard { post: Post::Admin, ..guard(&settings) };
-    let code = |connection: &Connection, head: &Parts| match guard.check(connection, head) {
+    let code = |connection: &Connection, head: &RequestHead| match guard.check(connection, head) {
         Verdict::Admitted(Admitted { cors: None }) => "ok",
         Verdict::Refused(Refused { refusal, cors: None }) => refusal.code.as_str(),
         other => panic!("{other:?}"),

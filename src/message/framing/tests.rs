@@ -142,7 +142,7 @@ fn trailers_are_read_and_written_where_they_were_announced() {
     let Taken { trailers, .. } = take_all(Body::Chunked, &[b"0\r\nX-A: 1\r\nx-a: 2\r\nHost: evil\r\n\r\n"]);
     let trailers = trailers.expect("trailers");
     assert_eq!(trailers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
-    let mut announcing = HeaderMap::new();
+    let mut announcing = Fields::new();
     for names in ["X-A, Host", "authorization"] {
         announcing.append(TRAILER, HeaderValue::from_static(names));
     }
@@ -150,7 +150,7 @@ fn trailers_are_read_and_written_where_they_were_announced() {
     assert_eq!(Outgoing::chunked(&announcing).end(Some(&trailers), &mut written), Some(()));
     assert_eq!(String::from_utf8_lossy(&written), "0\r\nx-a: 1\r\nx-a: 2\r\n\r\n");
     written.clear();
-    assert_eq!(Outgoing::chunked(&HeaderMap::new()).end(Some(&trailers), &mut written), Some(()));
+    assert_eq!(Outgoing::chunked(&Fields::new()).end(Some(&trailers), &mut written), Some(()));
     assert_eq!(written, b"0\r\n\r\n");
 }
 
@@ -212,7 +212,7 @@ proptest! {
         cuts in several(any::<Index>(), 0..6),
         rest in "[A-Z]{0,5}",
     ) {
-        let mut framing = Outgoing::chunked(&HeaderMap::new());
+        let mut framing = Outgoing::chunked(&Fields::new());
         let mut sent = Vec::new();
         for piece in &pieces {
             let tail = framing.around(piece.len(), &mut sent).expect("chunks have no bound");

@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, Request, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::Stream;
 use crate::{
-    message::{BoxError, Halt, Received, Sending},
+    message::{BoxError, Halt, Head as _, Received, Response, ResponseHead, Sending},
     proxy::upload::RequestBody,
 };
 
@@ -70,9 +70,11 @@ impl Exchange {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Received>, Fault>> {
         if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
-            let (head, body) = response.map_err(Fault::Stream)?.into_parts();
-            let body = Received::new(body, &head.headers);
-            return Poll::Ready(Ok(Response::from_parts(head, body)));
+            let (parts, body) = response.map_err(Fault::Stream)?.into_parts();
+            let mut head = ResponseHead::empty();
+            head.refill(parts);
+            let body = Received::new(body, &head.fields);
+            return Poll::Ready(Ok(Response { head, body }));
         }
         if !self.is_open {
             // Where this is an error, the response is the same.

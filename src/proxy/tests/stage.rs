@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::HeaderName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -23,6 +23,7 @@ use crate::{
     clock::{Clock, ManualClock, UnixTime},
     current::{self, CurrentToken, Nudge, Publisher},
     listen::{self, Connection, Owner, Passed},
+    message::{Fields, RequestHead},
     metrics::Metrics,
     proxy::{
         ClientValue, Cookies, Format, HttpVersion, Inject, Plan, Proxy, Route, Routing, Settings, Upstream, pseudonym,
@@ -57,16 +58,16 @@ impl Gate for Open {
 
     fn peer(&self, _: &Connection) {}
 
-    fn check(&self, head: &Parts, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
-        if head.headers.get("host").is_some_and(|host| host == "evil.example") {
+    fn check(&self, head: &RequestHead, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
+        if head.fields.get("host").is_some_and(|host| host == "evil.example") {
             let refusal = Refusal::new(Code::HostNotAllowed, "the Host is not ours", "guard.hosts");
             return Err(Box::new(Denied::Refused { refusal, grant: None }));
         }
         Ok(())
     }
 
-    fn decorate(&self, (): &(), headers: &mut HeaderMap) {
-        headers.insert("x-decorated", http::HeaderValue::from_static("yes"));
+    fn decorate(&self, (): &(), fields: &mut Fields) {
+        fields.insert(HeaderName::from_static("x-decorated"), http::HeaderValue::from_static("yes"));
     }
 }
 

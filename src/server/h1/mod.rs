@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header::CONNECTION, response::Parts};
+use http::{Method, StatusCode, Version, header::CONNECTION};
 use http_body::{Body, SizeHint};
 use tokio::time::Instant;
 
@@ -30,10 +30,9 @@ use super::{
 use crate::{
     listen::{Connection, Tunnel},
     message::{
-        SendFault, Transmission,
+        Head as _, Request, Response, ResponseHead, SendFault, Transmission,
         framing::Outgoing,
-        recycle,
-        request::Head,
+        request::Taken,
         response::{self, Written},
     },
     reply,
@@ -78,7 +77,7 @@ struct Asked {
 impl<G, S, F, B> Serving<'_, G, S>
 where
     G: Gate,
-    S: Fn(Request<crate::message::ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
 {
@@ -87,7 +86,7 @@ where
         loop {
             let began = Instant::now();
             let after = match self.head(began).await {
-                Some(Ok(head)) => self.exchange(head, began).await,
+                Some(Ok(taken)) => self.exchange(taken, began).await,
                 Some(Err(status)) => Some(self.refuse(status).await),
                 None => return After::Ended,
             };
@@ -103,7 +102,7 @@ where
 
     /// The next head, within the time that a head may take; what to refuse where one should be; `None` where the client
     /// has left, or time is up.
-    async fn head(&mut self, began: Instant) -> Option<Result<Head, StatusCode>> {
+    async fn head(&mut self, began: Instant) -> Option<Result<Taken, StatusCode>> {
         let (wire, ticket) = (self.wire, self.ticket);
         let due = began + self.exchanges.settings.header_timeout;
         let next = self.alarm.before(due, |cx| {
@@ -125,18 +124,14 @@ where
     }
 
     /// Answers one request. `None` where the connection goes on.
-    async fn exchange(&mut self, head: Head, began: Instant) -> Option<After> {
-        let asked = Asked { method: head.method.clone(), version: head.version, keeps_alive: head.keeps_alive };
-        let body = self.wire.begin(head.body, head.expects_continue);
+    async fn exchange(&mut self, taken: Taken, began: Instant) -> Option<After> {
+        let Taken { head, length, body, keeps_alive, expects_continue } = taken;
+        let asked = Asked { method: head.method.clone(), version: head.version, keeps_alive };
+        let body = self.wire.begin(body, expects_continue);
         self.look_at = self.wire.is_held_back().then(|| began + LOOK_EVERY);
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method;
-        *request.uri_mut() = head.target;
-        *request.version_mut() = head.version;
-        *request.headers_mut() = head.fields;
         let response = {
             let exchanges = self.exchanges;
-            let mut answering = pin!(exchanges.answer(request, began, Some(head.length)));
+            let mut answering = pin!(exchanges.answer(Request { head, body }, began, Some(length)));
             std::future::poll_fn(|cx| {
                 if self.ticket.phase(cx) == Phase::Closing {
                     return Poll::Ready(None);
@@ -158,7 +153,7 @@ where
 
     /// Sends a response. `None` where the connection goes on.
     async fn respond(&mut self, response: Response<B>, asked: &Asked) -> Option<After> {
-        let (mut head, body) = response.into_parts();
+        let Response { mut head, body } = response;
         let tunnel = head.extensions.remove::<Tunnel>();
         let length = body.size_hint();
         let framing = response::framing(&head, &length, &asked.method, asked.version);
@@ -169,7 +164,7 @@ where
             && !closes(&head)
             && self.ticket.is_serving();
         let mut sending = begin(&head, body, &framing, &length, asked, keeps_alive);
-        recycle(head.headers);
+        head.recycle();
         let sent = self.send(&mut sending).await;
         drop(sending);
         if sent.is_none_or(|sent| sent.is_err()) {
@@ -207,11 +202,7 @@ where
 
     /// Answers what is no request with a status alone.
     async fn refuse(&mut self, status: StatusCode) -> After {
-        let (head, ()) = {
-            let mut response = Response::new(());
-            *response.status_mut() = status;
-            response.into_parts()
-        };
+        let head = ResponseHead { status, ..ResponseHead::default() };
         let asked = Asked { method: Method::GET, version: Version::HTTP_11, keeps_alive: false };
         let (body, length) = (B::from(reply::Body::empty()), SizeHint::with_exact(0));
         let mut sending = begin(&head, body, &Outgoing::Nothing, &length, &asked, asked.keeps_alive);
@@ -241,7 +232,7 @@ where
 
 /// A response on its way, with its head written.
 fn begin<B: Body<Data = Bytes> + Unpin>(
-    head: &Parts,
+    head: &ResponseHead,
     body: B,
     framing: &Outgoing,
     length: &SizeHint,
@@ -256,6 +247,6 @@ fn begin<B: Body<Data = Bytes> + Unpin>(
 }
 
 /// Whether a response says that it is the last.
-fn closes(head: &Parts) -> bool {
-    head.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+fn closes(head: &ResponseHead) -> bool {
+    head.fields.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }

@@ -21,7 +21,7 @@ use crate::{
     message::{
         self, BoxError, ClientBody, GivenUp, Inbox,
         framing::{Decoder, Next},
-        request::{self, Head},
+        request::{self, Taken},
     },
 };
 
@@ -91,7 +91,7 @@ impl Wire {
     ///
     /// # Errors
     /// The status to answer with, where it never will.
-    pub(super) fn head(&self) -> Result<Option<Head>, StatusCode> {
+    pub(super) fn head(&self) -> Result<Option<Taken>, StatusCode> {
         let mut inbox = self.inbox();
         // Lines before a request are nothing (RFC 9112 §2.2).
         let bytes = inbox.bytes();

@@ -16,7 +16,6 @@ use h2::{
     RecvStream,
     server::{Builder, Connection as Http, Handshake, SendResponse},
 };
-use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -32,7 +31,7 @@ use super::{
 };
 use crate::{
     listen::{Connection, Rewind, Stream},
-    message::{BoxError, ClientBody},
+    message::{BoxError, Request, Response},
     reply,
 };
 
@@ -55,7 +54,7 @@ enum State {
 }
 
 /// A request that came on a stream, and what it is answered by.
-type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+type Asked = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// Serves a connection that begins with `first` to its end.
 pub(super) async fn serve<G, S, F, B>(
@@ -66,7 +65,7 @@ pub(super) async fn serve<G, S, F, B>(
     alarm: &mut Alarm,
 ) where
     G: Gate,
-    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + From<reply::Body> + Unpin + 'static,
 {

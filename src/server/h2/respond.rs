@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    HeaderName, HeaderValue, Method,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body::Body;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::streams::Open;
 use crate::{
     listen::Connection,
-    message::{BoxError, ClientBody, Received, Sending},
+    message::{BoxError, ClientBody, Fields, Head as _, Received, Request, RequestHead, Response, Sending},
     reply,
     server::{Gate, date, exchange::Exchanges},
 };
@@ -30,23 +30,25 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Answers the request of one stream, which counts as open until the end of its response. A client that resets it is
 /// answered no further.
 pub(super) async fn respond<G, S, F, B>(
-    request: Request<RecvStream>,
+    request: http::Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
     exchanges: Rc<Exchanges<G, S>>,
     open: Open,
 ) where
     G: Gate,
-    S: Fn(Request<ClientBody>, Rc<Connection>) -> F + 'static,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + From<reply::Body> + Unpin + 'static,
 {
     // Dropped last, with what the stream holds.
     let _open = open;
-    let (head, stream) = request.into_parts();
+    let (parts, stream) = request.into_parts();
+    let mut head = RequestHead::empty();
+    head.refill(parts);
     let is_head = head.method == Method::HEAD;
-    let body = ClientBody::h2(Received::new(stream, &head.headers));
+    let body = ClientBody::h2(Received::new(stream, &head.fields));
     let response = {
-        let mut answering = pin!(exchanges.answer(Request::from_parts(head, body), Instant::now(), None));
+        let mut answering = pin!(exchanges.answer(Request { head, body }, Instant::now(), None));
         let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => reply.poll_reset(cx).map(|_| None),
@@ -54,12 +56,12 @@ pub(super) async fn respond<G, S, F, B>(
         let Some(response) = answered.await else { return };
         response
     };
-    let (mut head, body) = response.into_parts();
+    let Response { mut head, body } = response;
     let is_empty = body.is_end_stream();
-    prepare(&mut head.headers, if is_empty { None } else { body.size_hint().exact() });
+    prepare(&mut head.fields, if is_empty { None } else { body.size_hint().exact() });
     // The answer to HEAD is the head of what GET would be answered with (RFC 9110 §9.3.2).
     let is_over = is_empty || is_head;
-    let sent = match reply.send_response(Response::from_parts(head, ()), is_over) {
+    let sent = match reply.send_response(head.into_http(), is_over) {
         Ok(_) if is_over => return,
         Ok(stream) => {
             let mut sending = Sending::new(body, stream);
@@ -76,13 +78,23 @@ pub(super) async fn respond<G, S, F, B>(
 }
 
 /// Makes a response's header that of HTTP/2, with what every response says of itself: `length`, where it is known.
-fn prepare(headers: &mut HeaderMap, length: Option<u64>) {
-    if headers.keys().any(is_of_the_connection) {
-        strip(headers);
+fn prepare(fields: &mut Fields, length: Option<u64>) {
+    let (mut of_the_connection, mut has_date, mut has_length) = (false, false, false);
+    for name in fields.names() {
+        match *name {
+            DATE => has_date = true,
+            CONTENT_LENGTH => has_length = true,
+            _ => of_the_connection |= is_of_the_connection(name),
+        }
     }
-    headers.entry(DATE).or_insert_with(date::value);
-    if let Some(length) = length {
-        headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    if of_the_connection {
+        strip(fields);
+    }
+    if !has_date {
+        fields.append(DATE, date::value());
+    }
+    if let Some(length) = length.filter(|_| !has_length) {
+        fields.append(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -99,17 +111,16 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// Removes what is of the connection, and what `Connection` names.
-fn strip(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = headers
+fn strip(fields: &mut Fields) {
+    let mut nominated: Vec<HeaderName> = fields
         .get_all(CONNECTION)
-        .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    for name in nominated.into_iter().chain([CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE])
-    {
-        headers.remove(name);
-    }
+    nominated.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    let is_nominated =
+        |name: &HeaderName| nominated.binary_search_by(|other| other.as_str().cmp(name.as_str())).is_ok();
+    fields.retain(|name, _| !is_of_the_connection(name) && !is_nominated(name));
 }
 
 #[cfg(test)]
@@ -124,14 +135,14 @@ mod tests {
             (&[("upgrade", "h2c"), ("keep-alive", "5"), ("te", "trailers")], Some(0), &[("content-length", "0")]),
             (&[("transfer-encoding", "chunked"), ("proxy-connection", "close")], None, &[]),
         ] {
-            let mut headers = before
+            let mut fields: Fields = before
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
-            prepare(&mut headers, length);
-            assert!(headers.remove(DATE).is_some(), "{before:?}");
+            prepare(&mut fields, length);
+            assert!(fields.remove(DATE).is_some(), "{before:?}");
             let mut left: Vec<_> =
-                headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+                fields.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
             left.sort_unstable();
             assert_eq!(left, after, "{before:?}");
         }
@@ -139,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_date_that_is_there_stays() {
-        let mut headers = HeaderMap::from_iter([(DATE, HeaderValue::from_static("then"))]);
-        prepare(&mut headers, None);
-        assert_eq!(headers[DATE], "then");
+        let mut fields = Fields::from_iter([(DATE, HeaderValue::from_static("then"))]);
+        prepare(&mut fields, None);
+        assert_eq!(fields.get_all(DATE).collect::<Vec<_>>(), ["then"]);
     }
 }
