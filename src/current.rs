@@ -309,7 +309,7 @@ impl CurrentToken {
                 }
             };
             if self.cell.stopping.load(Ordering::Acquire) {
-                return Err(stopping());
+                return Err(stopping(&snapshot));
             }
             if tokio::time::timeout_at(began + gives_up, changes.changed()).await.is_err() {
                 return self.at_last(kind);
@@ -339,7 +339,7 @@ impl CurrentToken {
         match snapshot.decide_at_last(kind, self.now()) {
             Decision::Inject => Ok(snapshot),
             Decision::Refuse(refusal) | Decision::Hold(refusal) => Err(refusal),
-            Decision::Wait { .. } => Err(stopping()),
+            Decision::Wait { .. } => Err(stopping(&snapshot)),
         }
     }
 }
@@ -349,11 +349,11 @@ fn millis(now: Now) -> u64 {
     u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn stopping() -> Refusal {
+fn stopping(snapshot: &Snapshot) -> Refusal {
     Refusal {
         code: Code::Stopping,
         detail: "the proxy is going down".into(),
-        fix: "cognito-proxy run".into(),
+        fix: snapshot.command("run"),
         retry_after: Some(Duration::from_secs(1)),
     }
 }

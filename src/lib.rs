@@ -20,7 +20,7 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 0 | [`child`] [`clock`] [`secret`] [`systemd`] [`message`] [`reply`] [`tls`] [`watch`] |
+//! | 0 | [`child`] [`clock`] [`secret`] [`systemd`] [`message`] [`reply`] [`shell`] [`tls`] [`watch`] |
 //! | 1 | [`session`] |
 //! | 2 | [`current`] [`cognito`] [`store`] [`listen`] [`guard`] [`metrics`] |
 //! | 3 | [`refresher`] [`warn`] [`proxy`] [`server`] [`admin`] [`signin`] [`devpool`] |
@@ -47,6 +47,7 @@ pub mod reply;
 pub mod secret;
 pub mod server;
 pub mod session;
+pub mod shell;
 pub mod signin;
 pub mod store;
 pub mod systemd;

@@ -115,10 +115,12 @@ impl Controls {
 
     /// Reads the configuration again at each of these and whenever its file changes. Never completes.
     pub(super) async fn reloads(&self, hangups: io::Result<Signal>) {
-        let mut hangups = hangups
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened for; use `cognito-proxy reload`"))
-            .ok();
-        let file = self.config.lock().await.file.clone();
+        let (file, reload) = {
+            let config = self.config.lock().await;
+            (config.file.clone(), config.command("reload"))
+        };
+        let mut hangups =
+            hangups.inspect_err(|error| tracing::warn!(%error, fix = reload, "SIGHUP cannot be listened for")).ok();
         let mut followed = file.and_then(|file| {
             Followed::of(&file)
                 .inspect_err(|error| tracing::warn!(%error, "the configuration's file is not watched; use SIGHUP"))

@@ -167,7 +167,7 @@ impl App {
         let budget = Budget::new(&config, &bound);
         let upstreams = budget.upstreams(&config.proxy);
         let plan = Plan::new(&upstreams, config.server.body_idle_timeout, &Egress::from_env())?;
-        let login = login_command(&config.profile);
+        let login = config.command("login");
         let now = clock.now();
         let stored = refresher::stored(&*store, &*issuer, seed.as_ref(), now).map_err(|error| error.to_string());
         let first = first_snapshot(&config, &login, stored, now);
@@ -397,12 +397,6 @@ fn readiness(config: &Config) -> Readiness {
 #[must_use]
 pub fn socket_path(config: &Config) -> PathBuf {
     config.runtime_dir.join(format!("{}.sock", config.profile))
-}
-
-/// The command that signs in to `profile`.
-#[must_use]
-pub fn login_command(profile: &str) -> String {
-    if profile == "proxy" { "cognito-proxy login".into() } else { format!("cognito-proxy login -p {profile}") }
 }
 
 /// Tells the refresher when somebody else writes to the store.

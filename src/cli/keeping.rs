@@ -172,7 +172,7 @@ pub(super) fn not_over_another(config: &Config) -> Result<(), Error> {
 
 /// The clocks of a session that has just begun, as `status` would report them.
 pub(super) fn report(config: &Config, session: Session) -> Report {
-    let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
+    let state = State::new(config.session.clone(), config.command("login"), 0);
     let now = SystemClock.now();
     state.at_rest(Ok(Some(Box::new(session)))).snapshot(now).facts.report(now, 0)
 }

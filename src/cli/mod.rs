@@ -24,7 +24,6 @@ pub mod output;
 mod reload;
 mod run;
 mod running;
-mod shell;
 mod short;
 mod snippet;
 mod status;
@@ -42,7 +41,10 @@ use self::{
     init::InitArgs, login::LoginArgs, logout::LogoutArgs, man::ManArgs, run::RunArgs, snippet::SnippetArgs,
     status::StatusArgs, token::TokenArgs, wait::WaitArgs,
 };
-use crate::config::{self, Config, Environment, LogFormat, LogLevel, Override, Request};
+use crate::{
+    config::{self, Config, Environment, LogFormat, LogLevel, Override, Request},
+    shell,
+};
 
 /// How a command ended, in the numbers that scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

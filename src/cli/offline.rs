@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::{Exit, Global, cognito, keeping, output, running, verdict};
 use crate::{
     admin::IssuedToken,
-    app,
     clock::{Clock, Now, Span, SystemClock},
     cognito::{CognitoIssuer, Issuer, RefreshRequest},
     config::Config,
@@ -59,7 +58,7 @@ pub(super) async fn token(config: &Config, kind: TokenKind, min_ttl: Option<Dura
     match refreshed {
         (state, None) => given(&state.snapshot(now), kind, min_ttl, now, None),
         (state, Some(failure)) => given(&state.snapshot(now), kind, min_ttl, now, Some(&failure))
-            .map_err(|_| Error::Failed { failure, login: app::login_command(&config.profile) }),
+            .map_err(|_| Error::Failed { failure, login: config.command("login") }),
     }
 }
 
@@ -106,7 +105,7 @@ pub(super) fn exit_of(error: &Error) -> Exit {
 fn loaded(config: &Config, store: &dyn TokenStore, issuer: &CognitoIssuer) -> Result<(State, Now), Error> {
     let now = SystemClock.now();
     let stored = store.load(now).map_err(keeping::Error::from)?.map(|session| Box::new(issuer.reverify(session, now)));
-    let state = State::new(config.session.clone(), app::login_command(&config.profile), fastrand::u64(..));
+    let state = State::new(config.session.clone(), config.command("login"), fastrand::u64(..));
     // The refresh that this may ask for is made only where the token at hand will not do.
     let (state, _) = state.step(now, Event::Loaded(Ok(stored)));
     Ok((state, now))

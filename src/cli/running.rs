@@ -4,11 +4,12 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Exit, Global, output, shell};
+use super::{Exit, Global, output};
 use crate::{
     admin::client::{Client, ClientError},
     app,
     config::Config,
+    shell,
     store::{self, RunningError},
 };
 

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, path::Path};
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Global, output, shell::quoted_path};
-use crate::{config::Config, listen::Address};
+use super::{Exit, Global, output};
+use crate::{config::Config, listen::Address, shell::quoted_path};
 
 /// `snippet`'s own arguments.
 #[derive(Clone, Copy, Debug, Args)]

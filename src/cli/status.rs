@@ -130,7 +130,7 @@ pub(super) fn look(config: &Config) -> Result<Report, Error> {
         }
         loaded => loaded?,
     };
-    let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
+    let state = State::new(config.session.clone(), config.command("login"), 0);
     Ok(state.at_rest(Ok(stored.map(Box::new))).snapshot(now).facts.report(now, 0))
 }
 

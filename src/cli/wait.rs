@@ -86,11 +86,10 @@ async fn until_ready(config: &Config, patience: Duration) -> Result<(), Unready>
 
 /// `/readyz` says the code alone, so the command that mends it is named here.
 fn fix_of(problem: &Problem, config: &Config) -> Option<String> {
-    let login = app::login_command(&config.profile);
     match problem.code.as_str() {
-        "login_required" | "session_expired" => Some(login),
-        "locked" => Some(login.replacen("login", "unlock", 1)),
-        "refresh_failing" => Some(login.replacen("login", "status", 1)),
+        "login_required" | "session_expired" => Some(config.command("login")),
+        "locked" => Some(config.command("unlock")),
+        "refresh_failing" => Some(config.command("status")),
         _ => None,
     }
 }

@@ -33,7 +33,13 @@ pub fn text(data: &[u8]) {
     let file = nowhere.join("proxy.toml");
     let environment =
         Environment { variables: BTreeMap::new(), directory: nowhere.clone(), uid: 1000, etc: nowhere.join("etc") };
-    let located = Located { profile: "proxy".into(), file: Some(file.clone()), named: true, searched: Vec::new() };
+    let located = Located {
+        profile: "proxy".into(),
+        file: Some(file.clone()),
+        named: true,
+        searched: Vec::new(),
+        options: String::new(),
+    };
     let file = FileText { path: file, text: text.to_owned() };
     let config = match Config::of(Some(&file), &located, &Request::default(), &environment) {
         Ok(config) => config,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{environment::Environment, place::Place, problem::Problem, reader::Reader};
+use crate::shell;
 
 /// The default profile.
 const DEFAULT_PROFILE: &str = "proxy";
@@ -24,6 +25,9 @@ pub(super) struct Located {
     pub(super) named: bool,
     /// Where it was looked for.
     pub(super) searched: Vec<PathBuf>,
+    /// What leads a command line of another directory and environment here, each option with a space before it: empty
+    /// for the default profile where the search finds its file.
+    pub(super) options: String,
 }
 
 /// Finds the file by the order of `interface.md`: `--config`, `$COGNITO_PROXY_CONFIG`, the user's, the machine's.
@@ -49,10 +53,18 @@ pub(super) fn locate(
             None => DEFAULT_PROFILE.into(),
         },
     };
-    if let Some(path) = named {
-        let file = absolute(&environment.directory, &path);
-        return Ok(Located { profile, file: Some(file), named: true, searched: Vec::new() });
-    }
+    let (searched, found) = search(&profile, environment);
+    let Some(path) = named else {
+        let options = options(&profile, None);
+        return Ok(Located { profile, file: found, named: false, searched, options });
+    };
+    let file = absolute(&environment.directory, &path);
+    let options = options(&profile, Some(&file).filter(|file| found.as_ref() != Some(file)));
+    Ok(Located { profile, file: Some(file), named: true, searched: Vec::new(), options })
+}
+
+/// Where the file of `profile` is looked for, and the first that is there.
+fn search(profile: &str, environment: &Environment) -> (Vec<PathBuf>, Option<PathBuf>) {
     let below = Path::new("cognito-proxy").join(format!("{profile}.toml"));
     let searched: Vec<PathBuf> = environment
         .xdg("XDG_CONFIG_HOME", ".config")
@@ -62,8 +74,15 @@ pub(super) fn locate(
         .collect();
     // A file that is there but may not be looked at must be an error when it is read, not a search that goes on.
     let is_there = |path: &&PathBuf| !matches!(path.symlink_metadata(), Err(error) if is_absence(&error));
-    let file = searched.iter().find(is_there).cloned();
-    Ok(Located { profile, file, named: false, searched })
+    let found = searched.iter().find(is_there).cloned();
+    (searched, found)
+}
+
+/// The options for `profile`, and for the `file` that no search finds.
+fn options(profile: &str, file: Option<&PathBuf>) -> String {
+    let profile = if profile == DEFAULT_PROFILE { String::new() } else { format!(" -p {profile}") };
+    let file = file.map(|file| format!(" -c {}", shell::quoted(&file.to_string_lossy())));
+    profile + &file.unwrap_or_default()
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -164,11 +183,6 @@ pub(super) fn places(located: &Located, environment: &Environment) -> (Option<Pa
     (store, runtime)
 }
 
-/// What a command line needs to mean this profile.
-fn selection(profile: &str) -> String {
-    if profile == "proxy" { String::new() } else { format!("-p {profile} ") }
-}
-
 /// Says that no file was found, where the environment and the flags do not make up for it.
 pub(super) fn missing(reader: &mut Reader<'_>, file: &super::file::File, located: &Located, environment: &Environment) {
     let required = [&file.cognito.user_pool_id, &file.cognito.client_id, &file.upstream.url];
@@ -187,7 +201,7 @@ pub(super) fn missing(reader: &mut Reader<'_>, file: &super::file::File, located
         Some(name) => format!(
             "./{name} lies here, but is never read by itself, since it could be another's: name it with -c ./{name}"
         ),
-        None => format!("cognito-proxy {}init writes one; or name a file with -c FILE", selection(&located.profile)),
+        None => format!("cognito-proxy init{} writes one; or name a file with -c FILE", located.options),
     };
     reader.push(problem.fix(fix));
 }

@@ -60,6 +60,8 @@ pub struct Config {
     pub profile: String,
     /// The file that was read, absolute; `None` where the environment said it all.
     pub file: Option<PathBuf>,
+    /// The options that lead a command line here, as [`Config::command`] puts them behind the command.
+    options: String,
     /// Where the control socket and the locks lie. Not made yet.
     pub runtime_dir: PathBuf,
     /// `[cognito]`, `[verify]`.
@@ -312,6 +314,13 @@ impl Config {
         Err(Error::new(vec![diagnostic]))
     }
 
+    /// `cognito-proxy WORDS` as a shell takes it in whatever directory, with the options that lead to this profile and
+    /// file: none for the default profile whose file is where it is looked for.
+    #[must_use]
+    pub fn command(&self, words: &str) -> String {
+        format!("cognito-proxy {words}{}", self.options)
+    }
+
     /// The sections that differ from `new` and take effect only at a restart.
     #[must_use]
     pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
@@ -406,6 +415,7 @@ fn judge(mut reader: Reader<'_>, located: &Located, environment: &Environment) -
     Ok(Config {
         profile: located.profile.clone(),
         file: located.file.clone(),
+        options: located.options.clone(),
         runtime_dir,
         cognito,
         signin,

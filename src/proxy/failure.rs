@@ -103,18 +103,22 @@ impl Failure {
         }
     }
 
-    /// What the client is told.
-    pub(super) fn refusal(&self) -> Refusal {
+    /// What the client is told; `doctor` is the command that looks into it.
+    pub(super) fn refusal(&self, doctor: &str) -> Refusal {
         let (code, fix) = match self {
             Self::Dns(_) | Self::Connect(_) => {
-                (Code::UpstreamUnreachable, "check upstream.url, and whether the upstream runs: cognito-proxy doctor")
+                let fix = format!("check upstream.url, and whether the upstream runs: {doctor}");
+                return Refusal::new(Code::UpstreamUnreachable, self.to_string(), fix);
             }
             Self::Tunnel(_) => (Code::UpstreamUnreachable, "check HTTPS_PROXY and NO_PROXY"),
             Self::ConnectTimeout => (Code::UpstreamTimeout, "check the network, or raise upstream.connect_timeout"),
             Self::Tls(error) if is_about_the_certificate(error) => {
                 (Code::UpstreamTls, "set upstream.ca_file to the authority that signed the upstream's certificate")
             }
-            Self::Tls(_) => (Code::UpstreamTls, "check the scheme and port in upstream.url: cognito-proxy doctor"),
+            Self::Tls(_) => {
+                let fix = format!("check the scheme and port in upstream.url: {doctor}");
+                return Refusal::new(Code::UpstreamTls, self.to_string(), fix);
+            }
             Self::NoRoom => (Code::Overloaded, "raise upstream.max_connections"),
             Self::Lost(_) | Self::Incomplete(_) => {
                 (Code::UpstreamBadResponse, "try again; look into the upstream's log if it stays")
@@ -154,7 +158,7 @@ mod tests {
     fn certificates_are_told_from_other_faults_of_tls() {
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let failure = Failure::Tls(io::Error::new(io::ErrorKind::InvalidData, expired));
-        assert_eq!((failure.error_type(), failure.refusal().code), ("tls_certificate_error", Code::UpstreamTls));
+        assert_eq!((failure.error_type(), failure.refusal("").code), ("tls_certificate_error", Code::UpstreamTls));
         let other = Failure::Tls(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete));
         assert_eq!(other.error_type(), "tls_protocol_error");
     }
@@ -164,6 +168,6 @@ mod tests {
         let error = io::Error::new(io::ErrorKind::ConnectionRefused, "127.0.0.1:80 said no");
         let failure = Failure::Connect(error);
         assert_eq!(failure.error_type(), "connection_refused");
-        assert!(!failure.refusal().detail.contains("127.0.0.1"));
+        assert!(!failure.refusal("").detail.contains("127.0.0.1"));
     }
 }

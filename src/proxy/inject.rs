@@ -229,7 +229,7 @@ impl Prepared {
             return Ok(value.clone());
         }
         let refused =
-            || Refusal::new(Code::RefreshFailing, "the token cannot be put into a header", "cognito-proxy status");
+            || Refusal::new(Code::RefreshFailing, "the token cannot be put into a header", snapshot.command("status"));
         let token = snapshot.token(kind).ok_or_else(refused)?;
         let text = [format.prefix.as_str(), token.jwt.expose(), format.suffix.as_str()].concat();
         let mut value = HeaderValue::try_from(text).map_err(|_| refused())?;

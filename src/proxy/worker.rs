@@ -120,7 +120,7 @@ impl Proxy {
                         error_type = failure.error_type(),
                         "not forwarded"
                     );
-                    (failure.refusal(), failure.error_type())
+                    (failure.refusal(&self.current.snapshot().command("doctor")), failure.error_type())
                 }
             };
             self.figures.refused(refusal.code);

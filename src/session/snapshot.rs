@@ -169,6 +169,12 @@ impl Snapshot {
         }
     }
 
+    /// The command `verb` of this profile, as a shell takes it.
+    #[must_use]
+    pub fn command(&self, verb: &str) -> String {
+        command(&self.login, verb)
+    }
+
     /// What a request for a token of `kind` is told at `now`.
     #[must_use]
     pub fn decide(&self, kind: TokenKind, now: Now) -> Decision {
@@ -195,9 +201,7 @@ impl Snapshot {
     pub fn decide_at_last(&self, kind: TokenKind, now: Now) -> Decision {
         match self.decide(kind, now) {
             Decision::Wait { .. } if self.token(kind).is_some_and(|token| token.is_usable(now)) => Decision::Inject,
-            Decision::Wait { .. } => {
-                Decision::Refuse(self.failing(Duration::from_secs(1), &command(&self.login, "status")))
-            }
+            Decision::Wait { .. } => Decision::Refuse(self.failing(Duration::from_secs(1), &self.command("status"))),
             Decision::Hold(refusal) => Decision::Refuse(refusal),
             decided @ (Decision::Inject | Decision::Refuse(_)) => decided,
         }
@@ -243,7 +247,7 @@ impl Snapshot {
         Refusal {
             code: Code::Locked,
             detail: "the session was locked after a time without requests".into(),
-            fix: command(&self.login, "unlock"),
+            fix: self.command("unlock"),
             retry_after: Some(Duration::from_secs(5)),
         }
     }
@@ -300,6 +304,7 @@ mod tests {
             ("cognito-proxy login", "cognito-proxy unlock"),
             ("cognito-proxy login -p work", "cognito-proxy unlock -p work"),
             ("cognito-proxy login -p login", "cognito-proxy unlock -p login"),
+            ("cognito-proxy login -p work -c '/a b/work.toml'", "cognito-proxy unlock -p work -c '/a b/work.toml'"),
             ("cognito-proxy -p login login", "cognito-proxy -p login unlock"),
             ("cognito-proxy demo", "cognito-proxy unlock"),
         ] {

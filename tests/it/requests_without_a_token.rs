@@ -35,10 +35,45 @@ const PROXY_STATUS: &str = "cognito-proxy; error=proxy_internal_response; detail
 #[tokio::test]
 async fn another_profile_names_its_own_command() {
     let stage = Stage::new().await;
-    let file = stage.home.write("work.toml", &stage.toml(""));
-    let proxy = stage.home.serve_with(&["-c", file.to_str().expect("plain")]).await;
+    stage.home.write("config/cognito-proxy/work.toml", &stage.toml(""));
+    let proxy = stage.home.serve_with(&["-p", "work"]).await;
     let document = problem(&wire::get(proxy.address(), "/").await, 503, "login_required");
     assert_eq!(document["fix"], "cognito-proxy login -p work");
+}
+
+#[tokio::test]
+async fn a_configuration_that_no_search_finds_is_named_so_that_the_command_can_be_pasted() {
+    let stage = Stage::new().await;
+    let toml = stage.toml("").replace(&stage.upstream.url(), "http://127.0.0.1:1");
+    std::fs::create_dir(stage.home.path("it's here")).expect("a directory of our own");
+    let file = stage.home.write("it's here/proxy.toml", &toml);
+    let named = stage.home.serve_with(&["-c", "it's here/proxy.toml"]).await;
+    let document = problem(&wire::get(named.address(), "/").await, 503, "login_required");
+    let quoted = file.display().to_string().replace('\'', r"'\''");
+    assert_eq!(document["fix"], format!("cognito-proxy login -c '{quoted}'"));
+    assert_eq!(named.status().await["warning"]["fix"], document["fix"]);
+
+    // As a shell takes it, far from here: it finds the file, the store and the running proxy.
+    let pasted = stage.home.paste(&said(&document).replacen("login", "reload", 1)).await;
+    assert_eq!((pasted.code(), pasted.stderr.as_str()), (0, ""));
+    drop(named);
+
+    // Another name for the profile is kept too, and other replies name other commands in the same way.
+    let renamed = stage.home.serve_with(&["-c", file.to_str().expect("UTF-8"), "-p", "work"]).await;
+    let document = problem(&wire::get(renamed.address(), "/").await, 503, "login_required");
+    assert_eq!(document["fix"], format!("cognito-proxy login -p work -c '{quoted}'"));
+    let pasted = stage.home.paste(&said(&document).replacen("login", "reload", 1)).await;
+    assert_eq!((pasted.code(), pasted.stderr.as_str()), (0, ""));
+    let tokens = stage.sign_in().to_import_json();
+    let import = ["import", "-c", "it's here/proxy.toml", "-p", "work"];
+    assert_eq!(stage.home.run_with_input(&import, &tokens).await.code(), 0);
+    let document = problem(&wire::get(renamed.address(), "/").await, 502, "upstream_unreachable");
+    let doctor = format!(": cognito-proxy doctor -p work -c '{quoted}'");
+    assert!(said(&document).ends_with(&doctor), "{document}");
+}
+
+fn said(document: &Value) -> &str {
+    document["fix"].as_str().expect("text")
 }
 
 #[tokio::test]

@@ -15,15 +15,15 @@ use crate::{
     store,
 };
 
-/// All of it. `selection` is what leads another command to this configuration.
-pub(super) fn findings(config: &Config, selection: &str) -> Vec<Finding> {
+/// All of it.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut all = vec![configuration(config)];
     all.extend(config.notices.iter().map(|notice| Finding::notable("configuration", notice.clone(), None)));
     let is_running = store::running_pid(config.store.path());
     match &is_running {
         Ok(Some(pid)) => all.push(Finding::sound("proxy", format!("runs, process id {pid}"))),
         Ok(None) => {
-            all.push(Finding::notable("proxy", "does not run", Some(&format!("cognito-proxy {selection}run"))));
+            all.push(Finding::notable("proxy", "does not run", Some(&config.command("run"))));
             all.extend(ports(config));
         }
         // What is wrong with the place is the store's to say.
@@ -89,8 +89,8 @@ fn session(config: &Config) -> Vec<Finding> {
     let mut all = vec![match exit {
         Exit::Ok => Finding::sound("session", short),
         exit => {
-            let fix = report.warning.fix.clone().unwrap_or_else(|| crate::app::login_command(&config.profile));
-            let fix = if report.state == StateName::Locked { "cognito-proxy unlock".into() } else { fix };
+            let fix = report.warning.fix.clone().unwrap_or_else(|| config.command("login"));
+            let fix = if report.state == StateName::Locked { config.command("unlock") } else { fix };
             Finding::wrong("session", exit, short, fix)
         }
     }];

@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Exit {
         }
         Err(error) => return global.reject(&error),
     };
-    let mut findings = machine::findings(&config, &global.selection());
+    let mut findings = machine::findings(&config);
     findings.extend(beyond(&config));
     let text = if args.json {
         format!("{:#}\n", finding::json(&findings))

@@ -7,7 +7,6 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use super::finding::Finding;
 use crate::{
-    app,
     cli::{Exit, cognito, keeping, running, verdict},
     clock::{Clock as _, Span, SystemClock},
     cognito::{
@@ -248,7 +247,7 @@ impl Tokens {
         }
         let Ok(Some(session)) = config.store.open_unattended().load(now) else { return Self::default() };
         let Ok(issuer) = cognito::issuer(config) else { return Self::default() };
-        let state = State::new(config.session.clone(), app::login_command(&config.profile), 0);
+        let state = State::new(config.session.clone(), config.command("login"), 0);
         let snapshot = state.at_rest(Ok(Some(Box::new(issuer.reverify(session, now))))).snapshot(now);
         let of = |kind| snapshot.token(kind).filter(|token| token.is_usable(now)).map(|token| token.jwt.clone());
         Self { id: of(TokenKind::Id), access: of(TokenKind::Access) }

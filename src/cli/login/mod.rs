@@ -74,11 +74,11 @@ enum Error {
 }
 
 impl Error {
-    fn fix(&self) -> Option<String> {
+    fn fix(&self, config: &Config) -> Option<String> {
         match self {
             Self::Keeping(error) => error.fix(),
             Self::Browser(error) => error.fix(),
-            Self::Password(error) => error.fix(),
+            Self::Password(error) => error.fix(config),
         }
     }
 
@@ -104,7 +104,7 @@ pub(super) fn run(global: &Global, args: &LoginArgs) -> Exit {
             exit => exit,
         },
         Err(error) => {
-            output::error(global.is_styled(), &error.to_string(), error.fix().as_deref());
+            output::error(global.is_styled(), &error.to_string(), error.fix(&config).as_deref());
             error.exit()
         }
     }

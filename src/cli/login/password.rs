@@ -86,10 +86,13 @@ pub(super) enum Error {
 
 impl Error {
     /// What mends it, where that can be said.
-    pub(super) fn fix(&self) -> Option<String> {
+    pub(super) fn fix(&self, config: &Config) -> Option<String> {
         match self {
             Self::Keeping(error) => error.fix(),
-            Self::Failed(failed) => failed.fix().map(str::to_owned),
+            // What a room below advises is the default profile's command.
+            Self::Failed(failed) => {
+                failed.fix().map(|fix| fix.replace("cognito-proxy login", &config.command("login")))
+            }
             Self::NotGiven("user name") => Some("say who signs in: --user NAME".into()),
             Self::NotGiven(_) => {
                 Some("give it in a file of your own, or on standard input: --password-file FILE".into())

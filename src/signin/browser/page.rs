@@ -88,7 +88,9 @@ impl Page {
     fn advice(&self) -> &'static str {
         match self {
             Self::SignedIn { .. } => "You can close this window.",
-            Self::Failed { .. } | Self::Abandoned => "Run cognito-proxy login again; the terminal says what to mend.",
+            Self::Failed { .. } | Self::Abandoned => {
+                "Begin the sign-in again; the terminal where it began says what to mend."
+            }
             Self::Foreign => {
                 "The address belongs to no sign-in that is under way. Start from the address that the terminal shows."
             }

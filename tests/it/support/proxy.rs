@@ -119,6 +119,19 @@ impl Home {
         finished
     }
 
+    /// Runs what somebody was told to run, as a shell of another directory takes it.
+    pub(crate) async fn paste(&self, line: &str) -> Finished {
+        let program = Path::new(env!("CARGO_BIN_EXE_cognito-proxy"));
+        let ours = self.command(&[]);
+        let mut path = program.parent().expect("a directory").as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("PATH", path).current_dir("/").stdin(Stdio::null());
+        Process::spawn("sh", &mut shell).expect("a shell").finish(COMMAND_BOUND).await
+    }
+
     /// Writes `proxy.toml` and starts `run`; returns once it listens.
     pub(crate) async fn serve(&self, toml: &str) -> Proxy {
         self.configure(toml);

@@ -1,7 +1,8 @@
-//! Words of a POSIX shell, for commands that a person is told to run.
+//! Words of a POSIX shell (XCU §2.2), for commands that a person is told to run.
 
 /// `word` as one word of a shell, as it is: quoted where it has to be.
-pub(super) fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
@@ -11,7 +12,8 @@ pub(super) fn quoted(word: &str) -> String {
 
 /// The same for the path of a file as a configuration writes it: a shell knows whose home `~/` is only where it is not
 /// quoted.
-pub(super) fn quoted_path(path: &str) -> String {
+#[must_use]
+pub fn quoted_path(path: &str) -> String {
     match path.strip_prefix("~/") {
         Some("") | None => quoted(path),
         Some(rest) => format!("~/{}", quoted(rest)),
