@@ -7,6 +7,7 @@ mod address;
 mod bind;
 mod claim;
 mod holder;
+mod pacing;
 mod passed;
 mod rewind;
 mod seats;
@@ -14,6 +15,7 @@ mod socket;
 mod stream;
 mod tunnel;
 
+pub(crate) use self::pacing::unpace;
 pub use self::{
     address::{Address, AddressError},
     bind::{Bound, Owner, bind},

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::{
     Error, Seats, Stream,
     claim::{Claim, Holder, local},
+    pacing::unpace,
     passed,
 };
 
@@ -139,7 +140,9 @@ impl Endpoint {
         Ok(match socket {
             passed::Socket::Tcp(listener) => {
                 tune(&SockRef::from(&listener)).map_err(failed)?;
-                let local = Local::Tcp(listener.local_addr().map_err(failed)?);
+                let address = listener.local_addr().map_err(failed)?;
+                unpace(&SockRef::from(&listener), address.ip());
+                let local = Local::Tcp(address);
                 Self { local, source: Source::PassedTcp(listener) }
             }
             passed::Socket::Unix(listener) => {
@@ -265,6 +268,8 @@ fn listening(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     tune(&SockRef::from(&socket))?;
+    // Accepted sockets inherit this as well.
+    unpace(&SockRef::from(&socket), address.ip());
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -307,4 +312,23 @@ fn unix_holder(stream: &StdUnixStream) -> Option<Holder> {
 #[cfg(not(target_os = "linux"))]
 fn unix_holder(_: &StdUnixStream) -> Option<Holder> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    /// Fails where the system paces by default, should the listener not be asked to let that be.
+    #[test]
+    fn what_is_accepted_from_this_machine_sends_without_pauses() -> io::Result<()> {
+        let listener = listening((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = listener.local_addr()?.as_socket().expect("an address");
+        let _client = TcpStream::connect(address)?;
+        let (accepted, _) = listener.accept()?;
+        let name = accepted.tcp_congestion()?;
+        assert!(!name.starts_with(b"bbr"), "{}", name.escape_ascii());
+        Ok(())
+    }
 }

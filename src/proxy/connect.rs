@@ -27,7 +27,7 @@ use super::{
     failure::Failure,
     plan::{Target, Tunnel},
 };
-use crate::listen::Stream;
+use crate::listen::{Stream, unpace};
 
 /// After this long without an answer the next address is tried beside the first (RFC 8305 §5, "Connection Attempt
 /// Delay").
@@ -118,24 +118,28 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let Some(first) = addresses.next() else {
         return Err(Failure::Dns(io::Error::from(io::ErrorKind::NotFound)));
     };
-    let mut attempts = FuturesUnordered::from_iter([TcpStream::connect(first)]);
+    let mut attempts = FuturesUnordered::from_iter([attempt(first)]);
     let mut last = None;
     loop {
         tokio::select! {
             Some(outcome) = attempts.next() => match outcome {
-                Ok(stream) => {
-                    tune(&stream).map_err(Failure::Connect)?;
-                    return Ok(stream);
-                }
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             },
             () = sleep(NEXT_ADDRESS), if addresses.len() > 0 => {}
             else => return Err(Failure::Connect(last.unwrap_or_else(|| io::ErrorKind::NotConnected.into()))),
         }
         if let Some(next) = addresses.next() {
-            attempts.push(TcpStream::connect(next));
+            attempts.push(attempt(next));
         }
     }
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    tune(&stream)?;
+    unpace(&SockRef::from(&stream), address.ip());
+    Ok(stream)
 }
 
 /// Families take turns, the resolver's favourite first (RFC 8305 §4).
@@ -228,5 +232,15 @@ mod tests {
         let [a, b, c]: [SocketAddr; 3] =
             ["[::1]:1", "[::2]:1", "127.0.0.1:1"].map(|text| text.parse().expect("an address"));
         assert_eq!(alternate(vec![a, b, c]), [a, c, b]);
+    }
+
+    /// Fails where the system paces by default, should the connection not be asked to let that be.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_goes_to_this_machine_is_sent_without_pauses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let stream = attempt(listener.local_addr().expect("an address")).await.expect("a connection");
+        let name = SockRef::from(&stream).tcp_congestion().expect("a name");
+        assert!(!name.starts_with(b"bbr"), "{}", name.escape_ascii());
     }
 }
