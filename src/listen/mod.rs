@@ -4,6 +4,7 @@
 //! Does not read a byte: what a connection says is `server`'s.
 
 mod address;
+mod alarm;
 mod bind;
 mod claim;
 mod holder;
@@ -18,6 +19,7 @@ mod tunnel;
 pub(crate) use self::pacing::unpace;
 pub use self::{
     address::{Address, AddressError},
+    alarm::Alarm,
     bind::{Bound, Owner, bind},
     claim::{Error, Holder},
     passed::Passed,

@@ -17,9 +17,9 @@ use tokio::{
 
 use super::{
     Server, Settings,
-    connection::serve_connection,
-    drain::Live,
+    connection::{Accepted, serve_connections},
     shutdown,
+    spare::{Hand, Spares},
     tests::{Open, limits, local},
 };
 use crate::{
@@ -116,14 +116,11 @@ async fn ours(bytes: &[u8]) -> Served {
     let place = server.room.enter(usize::MAX).expect("room");
     let connection = Connection { local: Local::Unix("/x".into()), peer: Peer::Unix { uid: 0, process: None } };
     let settings = Settings { header_timeout: Duration::from_secs(5), ..limits() };
-    let serving = serve_connection(
-        Stream::from(near),
-        connection,
-        Rc::new(server),
-        Arc::new(settings),
-        Rc::new(Live::default()),
-        place,
-    );
+    let accepted = Accepted::new(Stream::from(near), connection, Arc::new(settings), place);
+    let spares = Spares::none();
+    // There is no other connection to wait for.
+    spares.dismiss();
+    let serving = serve_connections(Hand::holding(accepted), spares, Rc::new(server), Rc::default());
     let (statuses, ()) = tokio::join!(ask(bytes, far), serving);
     let seen = seen.take();
     Served { seen, statuses }

@@ -126,14 +126,14 @@ impl Live {
     }
 
     /// A ticket for one connection.
-    pub(super) fn enter(self: Rc<Self>) -> Ticket {
+    pub(super) fn enter(self: &Rc<Self>) -> Ticket {
         let free = self.free.borrow_mut().pop();
         let slot = free.unwrap_or_else(|| {
             let mut wakers = self.wakers.borrow_mut();
             wakers.push(None);
             wakers.len() - 1
         });
-        Ticket { live: self, slot }
+        Ticket { live: Rc::clone(self), slot }
     }
 }
 
