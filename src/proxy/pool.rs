@@ -86,7 +86,7 @@ enum Kind {
     /// All of an HTTP/1.1 connection.
     Whole { connection: Option<Connection>, place: Place, is_reused: bool },
     /// A stream of an HTTP/2 connection.
-    Stream { stream: Stream, timer: Option<Pin<Box<Sleep>>> },
+    Stream { stream: Stream },
 }
 
 impl Pool {
@@ -156,7 +156,7 @@ impl Pool {
         self.figures.upstream_connections(1, 0);
         self.multiplexed.borrow_mut().push(multiplexed);
         self.reap();
-        Ok(Lease(Kind::Stream { stream, timer: None }))
+        Ok(Lease(Kind::Stream { stream }))
     }
 
     /// A stream of a connection that is open, where one has room. Those that are over are forgotten.
@@ -167,7 +167,7 @@ impl Pool {
         self.forget(Multiplexed::is_over);
         let multiplexed = self.multiplexed.borrow();
         let stream = multiplexed.iter().find_map(Multiplexed::stream)?;
-        Some(Lease(Kind::Stream { stream, timer: None }))
+        Some(Lease(Kind::Stream { stream }))
     }
 
     /// Gives up multiplexed connections and their places.
@@ -350,11 +350,12 @@ impl Lease {
     pub(super) fn is_due(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> bool {
         let Some(due) = due else { return false };
         let timer = match &mut self.0 {
-            Kind::Whole { connection: Some(connection), .. } => &mut connection.timer,
+            Kind::Whole { connection: Some(connection), .. } => {
+                connection.timer.get_or_insert_with(|| Box::pin(sleep_until(due)))
+            }
             Kind::Whole { connection: None, .. } => return false,
-            Kind::Stream { timer, .. } => timer,
+            Kind::Stream { stream } => stream.timer(due),
         };
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if due < timer.deadline() {
             timer.as_mut().reset(due);
         }

@@ -7,17 +7,22 @@ mod life;
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    pin::Pin,
     rc::Rc,
     task::{Context, Waker},
 };
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, Sleep, sleep_until},
+};
 
 pub(super) use self::exchange::{Download, Exchange, Fault};
 use self::life::{Heard, Life};
 use super::{connect::Wire, failure::Failure};
+use crate::message::Received;
 
 /// How much of a response may lie here unread, for each stream and for all: what a client does not read must not
 /// stall its neighbours.
@@ -30,6 +35,9 @@ const UNTOLD_STREAMS: usize = 100;
 
 /// How much of the requests' bodies may lie here unsent, for each stream.
 const SEND_BUFFER: usize = 1024 * 1024;
+
+/// How much of what ended is kept for those that follow: see [`Load::keep`].
+const KEPT: usize = 10;
 
 /// The longest header of a response.
 const MAX_HEADER: u32 = 16 * 1024;
@@ -52,12 +60,19 @@ struct Load {
     is_used: Cell<bool>,
     /// Whether the upstream takes no more streams on it.
     is_retired: Cell<bool>,
+    /// Streams that have ended, and timers of such.
+    ended: RefCell<Vec<Received>>,
+    timers: RefCell<Vec<Timer>>,
 }
+
+/// When a stream's peer has taken too long.
+type Timer = Pin<Box<Sleep>>;
 
 /// One stream of it.
 pub(super) struct Stream {
     sender: SendRequest<Bytes>,
     load: Rc<Load>,
+    timer: Option<Timer>,
     /// Whether the connection has carried other streams before.
     pub(super) is_reused: bool,
 }
@@ -81,6 +96,8 @@ impl Multiplexed {
             idle_since: Cell::new(Instant::now()),
             is_used: Cell::new(false),
             is_retired: Cell::new(false),
+            ended: RefCell::default(),
+            timers: RefCell::default(),
         });
         let ping = connection.ping_pong();
         let driver = tokio::task::spawn_local(async move {
@@ -111,10 +128,11 @@ impl Multiplexed {
         if self.load.streams.get() >= sender.current_max_send_streams() {
             return None;
         }
+        self.load.ended.borrow_mut().clear();
         self.load.streams.set(self.load.streams.get() + 1);
         self.life.watch();
         let is_reused = self.load.is_used.replace(true);
-        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), is_reused })
+        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), timer: None, is_reused })
     }
 
     /// Since when it carries nothing; `None` while it carries something.
@@ -123,7 +141,26 @@ impl Multiplexed {
     }
 }
 
+impl Load {
+    /// Keeps a stream that has ended until the next begins. The library wakes the connection's task for each that it is
+    /// to forget, and for each that begins: this way it is woken once for both.
+    fn keep(&self, ended: Received) {
+        let mut kept = self.ended.borrow_mut();
+        if kept.len() < KEPT && !self.is_retired.get() {
+            kept.push(ended);
+        }
+    }
+}
+
 impl Stream {
+    /// The stream's timer: one that another has left, armed for whenever that was due, or a new one for `due`.
+    pub(super) fn timer(&mut self, due: Instant) -> &mut Timer {
+        self.timer.get_or_insert_with(|| {
+            let left = self.load.timers.borrow_mut().pop();
+            left.unwrap_or_else(|| Box::pin(sleep_until(due)))
+        })
+    }
+
     /// No stream is to follow on its connection; those that are open go on.
     pub(super) fn retire(&self) {
         self.load.is_retired.set(true);
@@ -134,6 +171,19 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.load.streams.set(self.load.streams.get() - 1);
         self.load.idle_since.set(Instant::now());
+        let mut timers = self.load.timers.borrow_mut();
+        if timers.len() < KEPT {
+            timers.extend(self.timer.take());
+        }
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        // What is kept would keep the connection.
+        self.load.is_retired.set(true);
+        let kept = self.load.ended.take();
+        drop(kept);
     }
 }
 
