@@ -12,10 +12,20 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{BoxError, Fields, GivenUp};
 
+/// So much is taken of a body before the room for it is given back, which is work each time. Far less than any window,
+/// so that nobody waits for it.
+const RETURNED: u32 = 4 * 1024;
+
+/// So much may be given to a stream beyond what there is room for. Small pieces, of which many bodies and most messages
+/// are one, need not ask each time; and the first goes with the head, before which a stream has no room.
+const UNASKED: usize = 16 * 1024;
+
 /// A body as it comes. What has been taken of it makes room for as much again.
 #[derive(Debug)]
 pub(crate) struct Received {
     stream: RecvStream,
+    /// What was taken, and has not made room yet.
+    taken: u32,
     /// What is still to come, where `Content-Length` said it. That it comes true is looked after by the stream itself
     /// (RFC 9113 §8.1.1).
     left: Option<u64>,
@@ -41,6 +51,8 @@ pub(crate) struct Sending<B> {
     stream: SendStream<Bytes>,
     /// Data that waits for room, and whether it is the last.
     waiting: Option<(Bytes, bool)>,
+    /// How much was given to it since there was room at last.
+    unasked: usize,
     /// Whether the stream may wake the task that polls this, should it be reset.
     is_watched: bool,
 }
@@ -50,18 +62,24 @@ impl Received {
     pub(crate) fn new(stream: RecvStream, fields: &Fields) -> Self {
         let is_over = stream.is_end_stream();
         let left = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left, has_all_data: is_over, is_over }
+        Self { stream, taken: 0, left, has_all_data: is_over, is_over }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         let data = ready!(self.stream.poll_data(cx));
         match &data {
             Some(Ok(data)) => {
-                // Fails only where more is given back than was taken.
-                drop(self.stream.flow_control().release_capacity(data.len()));
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 self.is_over = self.stream.is_end_stream();
                 self.has_all_data = self.is_over;
+                // No longer than a frame.
+                self.taken += u32::try_from(data.len()).unwrap_or(0);
+                // The room that is left at the end goes back with the stream.
+                if self.taken >= RETURNED && !self.is_over {
+                    // Fails only where more is given back than was taken.
+                    let taken = std::mem::take(&mut self.taken) as usize;
+                    drop(self.stream.flow_control().release_capacity(taken));
+                }
             }
             Some(Err(_)) => (self.has_all_data, self.is_over) = (true, true),
             None => self.has_all_data = true,
@@ -105,21 +123,17 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     pub(crate) const fn new(body: B, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, waiting: None, is_watched: true }
+        Self { body, stream, waiting: None, unasked: 0, is_watched: true }
     }
 
     /// Takes from the body and gives to the stream, as much as there is and as there is room for. Ready once all of it
     /// is given, or none can be any more: a body that broke off has then broken off its stream.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Halt>> {
         loop {
-            if self.waiting.is_some() {
-                ready!(self.poll_room(cx))?;
-            }
-            if let Some((data, is_last)) = self.waiting.take() {
-                self.stream.send_data(data, is_last).map_err(Halt::from)?;
-                if is_last {
-                    return Poll::Ready(Ok(()));
-                }
+            if let Some((data, is_last)) = ready!(self.poll_room(cx))?
+                && self.give(data, is_last)?
+            {
+                return Poll::Ready(Ok(()));
             }
             let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) else {
                 // Whoever resets the stream does not wait for the body.
@@ -132,14 +146,16 @@ where
             match next.transpose().map_err(Into::into) {
                 Ok(Some(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        if !data.is_empty() {
+                        let is_last = self.body.is_end_stream();
+                        if !data.is_empty() && self.unasked + data.len() > UNASKED {
                             self.reserve();
+                            self.waiting = Some((data, is_last));
+                        } else if self.give(data, is_last)? {
+                            return Poll::Ready(Ok(()));
                         }
-                        self.waiting = Some((data, self.body.is_end_stream()));
                     }
                     Err(frame) => {
                         let Ok(trailers) = frame.into_trailers() else { continue };
-                        self.stream.reserve_capacity(0);
                         return Poll::Ready(self.stream.send_trailers(trailers).map_err(Halt::from));
                     }
                 },
@@ -162,10 +178,11 @@ where
         self.stream.reserve_capacity(1);
     }
 
-    /// Waits until the data that waits may be given to the stream. Where there is none of it, at once.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Halt>> {
-        if self.waiting.as_ref().is_some_and(|(data, _)| data.is_empty()) {
-            return Poll::Ready(Ok(()));
+    /// Waits until the data that waits may be given to the stream: then there is room for all that was given before.
+    /// Where no data waits, at once.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<(Bytes, bool)>, Halt>> {
+        if self.waiting.is_none() {
+            return Poll::Ready(Ok(None));
         }
         while self.stream.capacity() == 0 {
             match ready!(self.stream.poll_capacity(cx)) {
@@ -174,7 +191,15 @@ where
                 None => return Poll::Ready(Err(Halt::Closed(None))),
             }
         }
-        Poll::Ready(Ok(()))
+        self.unasked = 0;
+        Poll::Ready(Ok(self.waiting.take()))
+    }
+
+    /// Gives data to the stream; says whether that was the last.
+    fn give(&mut self, data: Bytes, is_last: bool) -> Result<bool, Halt> {
+        self.unasked += data.len();
+        self.stream.send_data(data, is_last)?;
+        Ok(is_last)
     }
 }
 

@@ -199,7 +199,9 @@ async fn exchange_h2(
         }
     })
     .await?;
-    Ok((response.map(|body| Some(exchange.into_download(body))), lease))
+    let stream = lease.h2().ok_or(Failure::Malformed(None))?;
+    let response = response.map(|body| Some(exchange.into_download(body, stream)));
+    Ok((response, lease))
 }
 
 /// Why a stream came to no response.

@@ -84,7 +84,7 @@ enum Kind {
     /// All of an HTTP/1.1 connection.
     Whole { connection: Option<Connection>, place: Place, is_reused: bool },
     /// A stream of an HTTP/2 connection.
-    Stream { stream: Stream, alarm: Alarm },
+    Stream { stream: Stream },
 }
 
 impl Pool {
@@ -154,7 +154,7 @@ impl Pool {
         self.figures.upstream_connections(1, 0);
         self.multiplexed.borrow_mut().push(multiplexed);
         self.reap();
-        Ok(Lease(Kind::Stream { stream, alarm: Alarm::new() }))
+        Ok(Lease(Kind::Stream { stream }))
     }
 
     /// A stream of a connection that is open, where one has room. Those that are over are forgotten.
@@ -165,7 +165,7 @@ impl Pool {
         self.forget(Multiplexed::is_over);
         let multiplexed = self.multiplexed.borrow();
         let stream = multiplexed.iter().find_map(Multiplexed::stream)?;
-        Some(Lease(Kind::Stream { stream, alarm: Alarm::new() }))
+        Some(Lease(Kind::Stream { stream }))
     }
 
     /// Gives up multiplexed connections and their places.
@@ -350,7 +350,7 @@ impl Lease {
         let alarm = match &mut self.0 {
             Kind::Whole { connection: Some(connection), .. } => &mut connection.alarm,
             Kind::Whole { connection: None, .. } => return false,
-            Kind::Stream { alarm, .. } => alarm,
+            Kind::Stream { stream } => &mut stream.alarm,
         };
         alarm.has_passed(due, cx)
     }

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::Stream;
+use super::{Load, Stream};
 use crate::{
     message::{BoxError, Halt, Head as _, Received, Response, ResponseHead, Sending},
     proxy::upload::RequestBody,
@@ -41,8 +42,10 @@ pub(in crate::proxy) enum Fault {
 /// before it has sent all. Dropped before its end, it ends both.
 #[derive(Debug)]
 pub(in crate::proxy) struct Download {
-    body: Received,
+    /// `None` only once it is dropped.
+    body: Option<Received>,
     upload: Option<AbortHandle>,
+    load: Rc<Load>,
 }
 
 impl Exchange {
@@ -93,7 +96,7 @@ impl Exchange {
     }
 
     /// The response's body, once its head has come.
-    pub(in crate::proxy) fn into_download(self, body: Received) -> Download {
+    pub(in crate::proxy) fn into_download(self, body: Received, stream: &Stream) -> Download {
         let upload = self.upload.map(|mut upload| {
             let task = tokio::task::spawn_local(async move {
                 if let Err(halt) = poll_fn(|cx| upload.poll(cx)).await {
@@ -102,7 +105,7 @@ impl Exchange {
             });
             task.abort_handle()
         });
-        Download { body, upload }
+        Download { body: Some(body), upload, load: Rc::clone(&stream.load) }
     }
 }
 
@@ -111,25 +114,26 @@ impl Download {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
     }
 
     pub(in crate::proxy) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Received::is_end_stream)
     }
 
     pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Received::size_hint)
     }
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // An upstream may answer before it has read everything, and may then read on.
-        if let Some(upload) = self.upload.take()
-            && !self.body.is_end_stream()
-        {
-            upload.abort();
+        let Some(body) = self.body.take() else { return };
+        match self.upload.take() {
+            // An upstream may answer before it has read everything, and may then read on.
+            Some(upload) if !body.is_end_stream() => upload.abort(),
+            None if body.is_end_stream() => self.load.keep(body),
+            Some(_) | None => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::{task::JoinHandle, time::Instant};
 pub(super) use self::exchange::{Download, Exchange, Fault};
 use self::life::{Heard, Life};
 use super::{connect::Wire, failure::Failure};
+use crate::{listen::Alarm, message::Received};
 
 /// How much of a response may lie here unread, for each stream and for all: what a client does not read must not
 /// stall its neighbours.
@@ -30,6 +31,9 @@ const UNTOLD_STREAMS: usize = 100;
 
 /// How much of the requests' bodies may lie here unsent, for each stream.
 const SEND_BUFFER: usize = 1024 * 1024;
+
+/// How much of what ended is kept for those that follow: see [`Load::keep`].
+const KEPT: usize = 10;
 
 /// The longest header of a response.
 const MAX_HEADER: u32 = 16 * 1024;
@@ -52,12 +56,17 @@ struct Load {
     is_used: Cell<bool>,
     /// Whether the upstream takes no more streams on it.
     is_retired: Cell<bool>,
+    /// Streams that have ended, and alarms of such.
+    ended: RefCell<Vec<Received>>,
+    alarms: RefCell<Vec<Alarm>>,
 }
 
 /// One stream of it.
 pub(super) struct Stream {
     sender: SendRequest<Bytes>,
     load: Rc<Load>,
+    /// For a peer that takes too long.
+    pub(super) alarm: Alarm,
     /// Whether the connection has carried other streams before.
     pub(super) is_reused: bool,
 }
@@ -81,6 +90,8 @@ impl Multiplexed {
             idle_since: Cell::new(Instant::now()),
             is_used: Cell::new(false),
             is_retired: Cell::new(false),
+            ended: RefCell::default(),
+            alarms: RefCell::default(),
         });
         let ping = connection.ping_pong();
         let driver = tokio::task::spawn_local(async move {
@@ -111,15 +122,29 @@ impl Multiplexed {
         if self.load.streams.get() >= sender.current_max_send_streams() {
             return None;
         }
+        self.load.ended.borrow_mut().clear();
         self.load.streams.set(self.load.streams.get() + 1);
         self.life.watch();
         let is_reused = self.load.is_used.replace(true);
-        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), is_reused })
+        // One that another stream has left is armed for whenever that was due.
+        let alarm = self.load.alarms.borrow_mut().pop().unwrap_or_default();
+        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), alarm, is_reused })
     }
 
     /// Since when it carries nothing; `None` while it carries something.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.load.streams.get() == 0).then(|| self.load.idle_since.get())
+    }
+}
+
+impl Load {
+    /// Keeps a stream that has ended until the next begins. The library wakes the connection's task for each that it is
+    /// to forget, and for each that begins: this way it is woken once for both.
+    fn keep(&self, ended: Received) {
+        let mut kept = self.ended.borrow_mut();
+        if kept.len() < KEPT && !self.is_retired.get() {
+            kept.push(ended);
+        }
     }
 }
 
@@ -134,6 +159,19 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.load.streams.set(self.load.streams.get() - 1);
         self.load.idle_since.set(Instant::now());
+        let mut alarms = self.load.alarms.borrow_mut();
+        if alarms.len() < KEPT {
+            alarms.push(std::mem::take(&mut self.alarm));
+        }
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        // What is kept would keep the connection.
+        self.load.is_retired.set(true);
+        let kept = self.load.ended.take();
+        drop(kept);
     }
 }
 

@@ -1,13 +1,14 @@
-//! Serving a connection of HTTP/2. Each of its streams is a task of its own, which ends with the connection.
+//! Serving a connection of HTTP/2. Its task polls its streams as well, which therefore end with it.
 
 mod respond;
+mod set;
 mod streams;
 
 use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use self::{
     respond::respond,
+    set::FutureSet,
     streams::{Open, Streams},
 };
 use super::{
@@ -43,6 +45,10 @@ const SEND_BUFFER: usize = 400 * 1024;
 
 /// How long a connection that is told to go has for that.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often the connection and its streams are polled in turn before others have theirs: what a stream says is sent
+/// by the connection, and what the connection receives is for a stream.
+const ROUNDS: usize = 4;
 
 /// How far a connection is.
 enum State {
@@ -82,30 +88,49 @@ pub(super) async fn serve<G, S, F, B>(
         .handshake(Rewind::new(first, stream));
     let mut state = State::Beginning(handshake);
     let mut leaves_by: Option<Instant> = None;
+    let mut answers = FutureSet::none();
+    let owner = answers.owner();
     std::future::poll_fn(|cx| {
-        let phase = ticket.phase(cx);
-        if phase == Phase::Closing {
-            return Poll::Ready(());
+        answers.rise(cx);
+        match ticket.phase(cx) {
+            Phase::Closing => return Poll::Ready(()),
+            Phase::Draining if leaves_by.is_none() => leaves_by = Some(leave(&mut state, &owner)),
+            Phase::Serving | Phase::Draining => {}
         }
-        // A head that takes long to come is no stream yet.
-        let due = leaves_by.or_else(|| Some(streams.idle_since()? + settings.idle_timeout));
-        let is_quiet = due.is_some_and(|due| alarm.has_passed(due, cx));
-        if is_quiet && leaves_by.is_some() && streams.idle_since().is_some() {
-            return Poll::Ready(());
+        for _ in 0..ROUNDS {
+            if answers.take_up_owner() {
+                let mut cx = Context::from_waker(&owner);
+                while let Poll::Ready(asked) = state.poll_accept(&mut cx, leaves_by.is_some()) {
+                    let Some((request, reply)) = asked else { return Poll::Ready(()) };
+                    answers.push(respond(request, reply, Rc::clone(&exchanges), Open::one_of(&streams)));
+                }
+            }
+            answers.poll();
+            if answers.is_owner_woken() {
+                continue;
+            }
+            // A head that takes long to come is no stream yet.
+            let Some(since) = streams.idle_since() else { break };
+            let due = leaves_by.map_or(since + settings.idle_timeout, |by| by.max(since + FAREWELL));
+            if !alarm.has_passed(due, cx) {
+                break;
+            }
+            if leaves_by.is_some() {
+                return Poll::Ready(());
+            }
+            leaves_by = Some(leave(&mut state, &owner));
         }
-        if (is_quiet || phase == Phase::Draining) && leaves_by.is_none() {
-            state.say_goodbye();
-            let by = Instant::now() + FAREWELL;
-            leaves_by = Some(by);
-            alarm.has_passed(by, cx);
-        }
-        while let Some((request, reply)) = ready!(state.poll_accept(cx, leaves_by.is_some())) {
-            let stream = respond(request, reply, Rc::clone(&exchanges), Open::one_of(&streams));
-            tokio::task::spawn_local(stream);
-        }
-        Poll::Ready(())
+        answers.rest(cx);
+        Poll::Pending
     })
     .await;
+}
+
+/// Tells the client that the connection goes; says by when it will be gone, if nothing is under way then.
+fn leave(state: &mut State, owner: &Waker) -> Instant {
+    state.say_goodbye();
+    owner.wake_by_ref();
+    Instant::now() + FAREWELL
 }
 
 impl State {
