@@ -4,6 +4,7 @@
 //! Does not read a byte: what a connection says is `server`'s.
 
 mod address;
+mod alarm;
 mod bind;
 mod claim;
 mod holder;
@@ -16,6 +17,7 @@ mod tunnel;
 
 pub use self::{
     address::{Address, AddressError},
+    alarm::Alarm,
     bind::{Bound, Owner, bind},
     claim::{Error, Holder},
     passed::Passed,

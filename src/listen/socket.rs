@@ -1,7 +1,9 @@
 //! Bound sockets, the listeners that workers make of them, and what is known of a connection.
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    future::poll_fn,
+    io,
     net::SocketAddr,
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
@@ -223,7 +225,8 @@ impl Listener {
         &self.local
     }
 
-    /// The next connection, once there is a seat for it.
+    /// The next connection, once there is a seat for it. One task waits for it at a time: of several the last would be
+    /// woken.
     ///
     /// # Errors
     /// What accept(2) says: of the connection, which is gone then, or of the process (`EMFILE`), which the caller
@@ -236,7 +239,7 @@ impl Listener {
         };
         match &self.socket {
             TokioListener::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+                let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await?;
                 if cfg!(not(target_os = "linux")) {
                     tune(&SockRef::from(&stream))?;
                 }
@@ -247,7 +250,7 @@ impl Listener {
                 Ok((Stream::from(stream).seated(seat), Connection { local, peer: Peer::Tcp(peer) }))
             }
             TokioListener::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await?;
                 let credentials = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: credentials.uid(), process: credentials.pid() };
                 Ok((Stream::from(stream).seated(seat), Connection { local: self.local.clone(), peer }))

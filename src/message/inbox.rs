@@ -108,7 +108,9 @@ impl Inbox {
         let bytes = std::mem::take(&mut self.bytes);
         // One that has grown is not kept.
         if self.next_read == READ.0 && bytes.capacity() > 0 {
-            BUFFERS.with_borrow_mut(|buffers| {
+            // At a thread's end there may be nowhere to keep it.
+            let _: Result<(), _> = BUFFERS.try_with(|buffers| {
+                let mut buffers = buffers.borrow_mut();
                 if buffers.len() < KEPT {
                     buffers.push(bytes);
                 }
@@ -118,8 +120,16 @@ impl Inbox {
     }
 
     /// What has come, for whoever goes on reading.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.bytes.freeze()
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).freeze()
+    }
+}
+
+impl Drop for Inbox {
+    /// Leaves the buffer to the next connection.
+    fn drop(&mut self) {
+        self.bytes.clear();
+        self.rest();
     }
 }
 
@@ -155,6 +165,21 @@ mod tests {
         let rest =
             prop_oneof![Just("\r\n"), Just("\n"), Just(""), Just("\r\nbody\r\n\r\n"), Just("\n\nGET / HTTP/1.1\r\n")];
         (line, vec(field, 0..5), rest).prop_map(|(line, fields, rest)| [&line, &*fields.concat(), rest].concat().into())
+    }
+
+    #[test]
+    fn a_connection_that_ends_leaves_its_buffer_to_the_next() {
+        let kept = || BUFFERS.with_borrow(Vec::len);
+        let mut inbox = Inbox::new();
+        inbox.bytes().extend_from_slice(b"the rest of what nobody reads");
+        assert_eq!(kept(), 0);
+        drop(inbox);
+        assert_eq!((kept(), BUFFERS.with_borrow(|buffers| buffers[0].len())), (1, 0));
+        let mut inbox = Inbox::new();
+        inbox.bytes().extend_from_slice(b"taken");
+        assert_eq!(inbox.into_bytes(), "taken");
+        drop(Inbox::new());
+        assert_eq!(kept(), 1, "where there is none, none is kept");
     }
 
     proptest! {

@@ -6,8 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::Future,
-    pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
     task::Context,
@@ -17,7 +15,7 @@ use bytes::Bytes;
 use tokio::{
     sync::{Semaphore, oneshot},
     task::JoinHandle,
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -28,7 +26,7 @@ use super::{
     h2::{Multiplexed, Stream},
     plan::Target,
 };
-use crate::metrics::Shard;
+use crate::{listen::Alarm, metrics::Shard};
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -55,14 +53,14 @@ struct Idle {
     since: Instant,
 }
 
-/// HTTP/1.1 to an upstream, and a timer that is moved as seldom as can be. Boxed as long as it lives: it is handed from
+/// HTTP/1.1 to an upstream, and its timer. Boxed as long as it lives: it is handed from
 /// pool to request to response and back.
 type Connection = Box<Timed>;
 
 #[derive(Debug)]
 pub(super) struct Timed {
     pub(super) http: h1::Connection,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 /// What a request that waits is handed.
@@ -86,7 +84,7 @@ enum Kind {
     /// All of an HTTP/1.1 connection.
     Whole { connection: Option<Connection>, place: Place, is_reused: bool },
     /// A stream of an HTTP/2 connection.
-    Stream { stream: Stream, timer: Option<Pin<Box<Sleep>>> },
+    Stream { stream: Stream, alarm: Alarm },
 }
 
 impl Pool {
@@ -143,7 +141,7 @@ impl Pool {
 
     fn whole(self: &Rc<Self>, wire: Wire, place: Place) -> Lease {
         self.figures.upstream_connections(1, 0);
-        let connection = Box::new(Timed { http: h1::Connection::new(wire), timer: None });
+        let connection = Box::new(Timed { http: h1::Connection::new(wire), alarm: Alarm::new() });
         Lease(Kind::Whole { connection: Some(connection), place, is_reused: false })
     }
 
@@ -156,7 +154,7 @@ impl Pool {
         self.figures.upstream_connections(1, 0);
         self.multiplexed.borrow_mut().push(multiplexed);
         self.reap();
-        Ok(Lease(Kind::Stream { stream, timer: None }))
+        Ok(Lease(Kind::Stream { stream, alarm: Alarm::new() }))
     }
 
     /// A stream of a connection that is open, where one has room. Those that are over are forgotten.
@@ -167,7 +165,7 @@ impl Pool {
         self.forget(Multiplexed::is_over);
         let multiplexed = self.multiplexed.borrow();
         let stream = multiplexed.iter().find_map(Multiplexed::stream)?;
-        Some(Lease(Kind::Stream { stream, timer: None }))
+        Some(Lease(Kind::Stream { stream, alarm: Alarm::new() }))
     }
 
     /// Gives up multiplexed connections and their places.
@@ -349,23 +347,12 @@ impl Lease {
     /// Whether `due` has passed; the task is woken then.
     pub(super) fn is_due(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> bool {
         let Some(due) = due else { return false };
-        let timer = match &mut self.0 {
-            Kind::Whole { connection: Some(connection), .. } => &mut connection.timer,
+        let alarm = match &mut self.0 {
+            Kind::Whole { connection: Some(connection), .. } => &mut connection.alarm,
             Kind::Whole { connection: None, .. } => return false,
-            Kind::Stream { timer, .. } => timer,
+            Kind::Stream { alarm, .. } => alarm,
         };
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        // A timer that was armed for an earlier request fires too early, which is cheaper than to move it each time.
-        while timer.as_mut().poll(cx).is_ready() {
-            if due <= Instant::now() {
-                return true;
-            }
-            timer.as_mut().reset(due);
-        }
-        false
+        alarm.has_passed(due, cx)
     }
 
     /// The connection's bytes, where it stops being HTTP: what was read and is none, and the stream.

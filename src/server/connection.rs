@@ -10,14 +10,14 @@ use tokio::{
 
 use super::{
     Gate, Server, Settings,
-    alarm::Alarm,
-    drain::{Live, Phase, Place, Ticket},
+    drain::{Phase, Place, Ticket},
     exchange::Exchanges,
-    h1::{self, After, Bare, Wire, poll_first},
+    h1::{self, After, Bare, Wire},
     h2,
+    spare::{Hand, Spares},
 };
 use crate::{
-    listen::{Connection, Rewind, Stream, Tunnel},
+    listen::{Alarm, Connection, Rewind, Stream, Tunnel},
     message::{Inbox, Request, Response},
     reply,
 };
@@ -33,14 +33,32 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 /// nothing, and is to hold up the end no longer.
 const WELCOME: Duration = Duration::from_secs(1);
 
-/// Serves one connection to its end.
-pub(super) async fn serve_connection<G, S, F, B>(
-    stream: Stream,
-    connection: Connection,
-    server: Rc<Server<G, S>>,
+/// A connection that has been let in.
+pub(super) struct Accepted {
+    wire: Rc<Wire>,
+    connection: Rc<Connection>,
     settings: Arc<Settings>,
-    live: Rc<Live>,
     place: Place,
+    ticket: Ticket,
+}
+
+impl Accepted {
+    pub(super) fn new(
+        stream: Stream,
+        connection: Connection,
+        settings: Arc<Settings>,
+        place: Place,
+        ticket: Ticket,
+    ) -> Self {
+        Self { wire: Wire::new(stream), connection: Rc::new(connection), settings, place, ticket }
+    }
+}
+
+/// Serves connections that `hand` is given, one after another, each to its end.
+pub(super) async fn serve_connections<G, S, F, B>(
+    hand: Rc<Hand<Accepted>>,
+    spares: Rc<Spares<Accepted>>,
+    server: Rc<Server<G, S>>,
 ) where
     G: Gate,
     S: Fn(Request, Rc<Connection>) -> F + 'static,
@@ -48,30 +66,41 @@ pub(super) async fn serve_connection<G, S, F, B>(
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let ticket = live.enter();
-    let accepted = Instant::now();
-    let mut alarm = Alarm::at(accepted + settings.first_byte_timeout);
-    let (mut stream, mut inbox) = (stream, Inbox::new());
-    if !is_asking(&mut stream, &mut inbox, &ticket, &mut alarm, accepted + settings.first_byte_timeout).await {
+    while let Some(accepted) = spares.next(&hand).await {
+        serve_connection(accepted, Rc::clone(&server)).await;
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve_connection<G, S, F, B>(accepted: Accepted, server: Rc<Server<G, S>>)
+where
+    G: Gate,
+    S: Fn(Request, Rc<Connection>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Accepted { wire, connection, settings, place, ticket } = accepted;
+    let mut alarm = Alarm::new();
+    if !is_asking(&wire, &ticket, &mut alarm, settings.first_byte_timeout).await {
         return;
     }
     let exchanges = Exchanges {
         peer: server.gate.peer(&connection),
-        connection: Rc::new(connection),
+        connection,
         is_standing: place.is_standing,
         settings: Arc::clone(&settings),
         server,
     };
-    let began = Instant::now();
-    match is_h2(&mut stream, &mut inbox, &ticket, &mut alarm, began + settings.header_timeout).await {
+    match is_h2(&wire, &ticket, &mut alarm, settings.header_timeout).await {
         Some(false) => {}
         Some(true) => {
+            let Some((stream, inbox)) = Rc::into_inner(wire).map(Wire::into_parts) else { return };
             // Boxed, as all that comes below: a connection that rests is not to be as large as a busy one.
             return Box::pin(h2::serve(inbox.into_bytes(), stream, Rc::new(exchanges), &ticket, &mut alarm)).await;
         }
         None => return,
     }
-    let wire = Wire::new(stream, inbox);
     loop {
         let serving =
             h1::Serving { wire: &wire, exchanges: &exchanges, ticket: &ticket, alarm: &mut alarm, look_at: None };
@@ -89,18 +118,19 @@ pub(super) async fn serve_connection<G, S, F, B>(
 
 /// Waits for the first bytes of a new connection. Whoever has just been let in is asking: the end does not hang up on
 /// them, but waits as long as a request takes to follow its connection.
-async fn is_asking(stream: &mut Stream, inbox: &mut Inbox, ticket: &Ticket, alarm: &mut Alarm, due: Instant) -> bool {
-    let mut due = due;
+async fn is_asking(wire: &Wire, ticket: &Ticket, alarm: &mut Alarm, patience: Duration) -> bool {
+    let mut due = None;
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(has_come) = poll_first(stream, inbox, cx) {
+        if let Poll::Ready(has_come) = wire.poll_first(cx) {
             return Poll::Ready(has_come);
         }
+        let due = due.get_or_insert_with(|| Instant::now() + patience);
         match ticket.phase(cx) {
             Phase::Serving => {}
-            Phase::Draining => due = due.min(Instant::now() + WELCOME),
+            Phase::Draining => *due = (*due).min(Instant::now() + WELCOME),
             Phase::Closing => return Poll::Ready(false),
         }
-        if alarm.has_passed(due, cx) { Poll::Ready(false) } else { Poll::Pending }
+        if alarm.has_passed(*due, cx) { Poll::Ready(false) } else { Poll::Pending }
     })
     .await
 }
@@ -120,33 +150,37 @@ async fn asks_again(wire: &Wire, ticket: &Ticket, alarm: &mut Alarm, due: Instan
     .await
 }
 
-/// Whether the client speaks HTTP/2 by prior knowledge. Reads as much as it takes, usually once. `None` where it has gone
-/// or takes too long.
-async fn is_h2(
-    stream: &mut Stream,
-    inbox: &mut Inbox,
-    ticket: &Ticket,
-    alarm: &mut Alarm,
-    due: Instant,
-) -> Option<bool> {
-    let known = alarm.before(due, |cx| {
+/// Whether the client speaks HTTP/2 by prior knowledge. Reads as much as it takes, usually no more. `None` where it has
+/// gone or takes too long.
+async fn is_h2(wire: &Wire, ticket: &Ticket, alarm: &mut Alarm, patience: Duration) -> Option<bool> {
+    if let Some(is_h2) = begins_h2(wire.inbox().bytes()) {
+        return Some(is_h2);
+    }
+    let known = alarm.before(Instant::now() + patience, |cx| {
         loop {
             if ticket.phase(cx) == Phase::Closing {
                 return Poll::Ready(None);
             }
-            let first = inbox.bytes();
-            let compared = first.len().min(PREFACE.len());
-            if compared > 0 && (first[..compared] != PREFACE[..compared] || compared == PREFACE.len()) {
-                return Poll::Ready(Some(compared == PREFACE.len() && first[..compared] == PREFACE[..compared]));
-            }
-            match inbox.poll_read(stream, cx) {
+            match wire.poll_read(cx) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
+            if let Some(is_h2) = begins_h2(wire.inbox().bytes()) {
+                return Poll::Ready(Some(is_h2));
+            }
         }
     });
     known.await.flatten()
+}
+
+/// Whether what begins with `first` is HTTP/2; `None` while it may be either.
+fn begins_h2(first: &[u8]) -> Option<bool> {
+    let compared = first.len().min(PREFACE.len());
+    if first[..compared] != PREFACE[..compared] {
+        return Some(false);
+    }
+    (compared == PREFACE.len()).then_some(true)
 }
 
 /// Joins the client's connection to the one that it leads to.

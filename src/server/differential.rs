@@ -17,9 +17,10 @@ use tokio::{
 
 use super::{
     Server, Settings,
-    connection::serve_connection,
+    connection::{Accepted, serve_connections},
     drain::Live,
     shutdown,
+    spare::{Hand, Spares},
     tests::{Open, limits, local},
 };
 use crate::{
@@ -116,14 +117,12 @@ async fn ours(bytes: &[u8]) -> Served {
     let place = server.room.enter(usize::MAX).expect("room");
     let connection = Connection { local: Local::Unix("/x".into()), peer: Peer::Unix { uid: 0, process: None } };
     let settings = Settings { header_timeout: Duration::from_secs(5), ..limits() };
-    let serving = serve_connection(
-        Stream::from(near),
-        connection,
-        Rc::new(server),
-        Arc::new(settings),
-        Rc::new(Live::default()),
-        place,
-    );
+    let ticket = Rc::new(Live::default()).enter();
+    let accepted = Accepted::new(Stream::from(near), connection, Arc::new(settings), place, ticket);
+    let spares = Spares::none();
+    // There is no other connection to wait for.
+    spares.dismiss();
+    let serving = serve_connections(Hand::holding(accepted), spares, Rc::new(server));
     let (statuses, ()) = tokio::join!(ask(bytes, far), serving);
     let seen = seen.take();
     Served { seen, statuses }

@@ -125,15 +125,20 @@ impl Live {
         }
     }
 
+    /// How many connections there are.
+    pub(super) fn count(&self) -> usize {
+        self.wakers.borrow().len() - self.free.borrow().len()
+    }
+
     /// A ticket for one connection.
-    pub(super) fn enter(self: Rc<Self>) -> Ticket {
+    pub(super) fn enter(self: &Rc<Self>) -> Ticket {
         let free = self.free.borrow_mut().pop();
         let slot = free.unwrap_or_else(|| {
             let mut wakers = self.wakers.borrow_mut();
             wakers.push(None);
             wakers.len() - 1
         });
-        Ticket { live: self, slot }
+        Ticket { live: Rc::clone(self), slot }
     }
 }
 

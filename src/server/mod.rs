@@ -4,17 +4,24 @@
 //! timers and their end; what a request is answered with is the service's.
 
 mod access;
-mod alarm;
 mod connection;
 mod date;
 mod drain;
 mod exchange;
 mod h1;
 mod h2;
+mod spare;
 
-use std::{cell::RefCell, future::Future, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
@@ -27,8 +34,9 @@ use crate::{
 
 pub use self::drain::{Drain, Room, STANDING, Shutdown, shutdown};
 use self::{
-    connection::serve_connection,
+    connection::{Accepted, serve_connections},
     drain::{Live, Phase},
+    spare::{Hand, Spares},
 };
 
 /// How long accepting pauses at first when the process is out of descriptors, and at most.
@@ -127,25 +135,34 @@ where
         let mut drain = self.drain.clone();
         let settings = Arc::clone(&self.settings);
         let live = Rc::new(Live::default());
+        let spares = Spares::none();
+        let tasks = Rc::new(RefCell::new(JoinSet::new()));
+        let mut doors = JoinSet::new();
         let server = Rc::new(self);
-        let tasks = RefCell::new(JoinSet::new());
-        {
-            let loops = listeners.iter().map(|listener| accept(listener, &server, &live, &tasks));
-            tokio::select! {
-                () = drain.begun() => {}
-                _ = futures_util::future::join_all(loops) => {}
-            }
+        for listener in listeners {
+            let door = Door {
+                listener,
+                server: Rc::clone(&server),
+                live: Rc::clone(&live),
+                spares: Rc::clone(&spares),
+                tasks: Rc::downgrade(&tasks),
+            };
+            doors.spawn_local(door.accept());
         }
-        drop(listeners);
+        tokio::select! {
+            () = drain.begun() => doors.shutdown().await,
+            () = all_closed(&mut doors) => {}
+        }
         live.advance(Phase::Draining);
-        let mut tasks = tasks.into_inner();
+        spares.dismiss();
+        let mut tasks = tasks.take();
         let patience = settings.load().drain_timeout;
         tokio::select! {
             () = join_all(&mut tasks) => return 0,
             () = tokio::time::sleep(patience) => {}
             () = drain.closed() => {}
         }
-        let cut_off = tasks.len();
+        let cut_off = live.count();
         live.advance(Phase::Closing);
         tasks.shutdown().await;
         cut_off
@@ -158,6 +175,17 @@ async fn join_all(tasks: &mut JoinSet<()>) {
     }
 }
 
+/// Accepting never ends by itself: where it has failed, so has the server.
+async fn all_closed(doors: &mut JoinSet<()>) {
+    while let Some(ended) = doors.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
 /// A connection's task ends by itself; a panic in one is reported and ends no other.
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
@@ -167,39 +195,58 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Accepts for ever: there is no error that a pause does not outlast.
-async fn accept<G, S, F, B>(
-    listener: &Listener,
-    server: &Rc<Server<G, S>>,
-    live: &Rc<Live>,
-    tasks: &RefCell<JoinSet<()>>,
-) where
+/// A listener, and what becomes of those who come in.
+struct Door<G, S> {
+    listener: Listener,
+    server: Rc<Server<G, S>>,
+    live: Rc<Live>,
+    spares: Rc<Spares<Accepted>>,
+    /// The connections' tasks, which end with whoever serves.
+    tasks: Weak<RefCell<JoinSet<()>>>,
+}
+
+impl<G, S, F, B> Door<G, S>
+where
     G: Gate,
     S: Fn(Request, Rc<Connection>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut pause = PAUSE.0;
-    loop {
-        match listener.accept().await {
-            Ok((stream, connection)) => {
-                pause = PAUSE.0;
-                let settings = server.settings.load_full();
-                let Some(place) = server.room.enter(settings.max_connections) else { continue };
-                let task = serve_connection(stream, connection, Rc::clone(server), settings, Rc::clone(live), place);
-                let mut tasks = tasks.borrow_mut();
-                tasks.spawn_local(task);
-                while let Some(ended) = tasks.try_join_next() {
-                    report(ended);
+    /// Accepts for ever: there is no error that a pause does not outlast.
+    async fn accept(self) {
+        let mut pause = PAUSE.0;
+        let mut settings = Cache::new(Arc::clone(&self.server.settings));
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, connection)) => {
+                    pause = PAUSE.0;
+                    let settings = settings.load();
+                    let Some(place) = self.server.room.enter(settings.max_connections) else { continue };
+                    let ticket = self.live.enter();
+                    self.serve(Accepted::new(stream, connection, Arc::clone(settings), place, ticket));
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    let listener = self.listener.local();
+                    tracing::warn!(%error, %listener, retry_in = ?pause, "cannot accept");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
                 }
             }
-            Err(error) if is_of_the_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, listener = %listener.local(), retry_in = ?pause, "cannot accept");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
-            }
+        }
+    }
+
+    /// Has a connection served, by a task that waits or by a new one.
+    fn serve(&self, accepted: Accepted) {
+        let Some(tasks) = self.tasks.upgrade() else { return };
+        let mut tasks = tasks.borrow_mut();
+        while let Some(ended) = tasks.try_join_next() {
+            report(ended);
+        }
+        if let Err(accepted) = self.spares.give(accepted) {
+            let (server, spares) = (Rc::clone(&self.server), Rc::clone(&self.spares));
+            tasks.spawn_local(serve_connections(Hand::holding(accepted), spares, server));
         }
     }
 }

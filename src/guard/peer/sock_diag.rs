@@ -70,7 +70,8 @@ impl Socket {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         send(&self.kernel, &question(sequence, local, remote), SendFlags::empty())?;
-        let mut buffer = [0; 512];
+        // What follows a row is cut off.
+        let mut buffer = [0; ANSWER];
         loop {
             // The kernel answers within the call that asks.
             let (length, _) = recv(&self.kernel, &mut buffer[..], RecvFlags::DONTWAIT)?;
@@ -96,29 +97,33 @@ enum Answer {
 /// Netlink speaks the machine's byte order, addresses and ports the network's.
 fn question(sequence: u32, local: SocketAddr, remote: SocketAddr) -> [u8; QUESTION] {
     let mut message = [0; QUESTION];
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        message[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
+    let rest = &mut message[..];
     // nlmsghdr: length, type, flags, sequence, port.
-    put(&QUESTION_LENGTH.to_ne_bytes());
-    put(&BY_FAMILY.to_ne_bytes());
-    put(&REQUEST.to_ne_bytes());
-    put(&sequence.to_ne_bytes());
-    put(&0u32.to_ne_bytes());
+    let rest = put(rest, QUESTION_LENGTH.to_ne_bytes());
+    let rest = put(rest, BY_FAMILY.to_ne_bytes());
+    let rest = put(rest, REQUEST.to_ne_bytes());
+    let rest = put(rest, sequence.to_ne_bytes());
+    let rest = put(rest, 0u32.to_ne_bytes());
     // inet_diag_req_v2: family, protocol, extensions, padding, states.
     let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    put(&[u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
-    put(&u32::MAX.to_ne_bytes());
+    let rest = put(rest, [u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
+    let rest = put(rest, u32::MAX.to_ne_bytes());
     // inet_diag_sockid: ports, addresses, interface, cookie.
-    put(&local.port().to_be_bytes());
-    put(&remote.port().to_be_bytes());
-    put(&octets(local.ip()));
-    put(&octets(remote.ip()));
-    put(&scope(local).to_ne_bytes());
-    put(&u64::MAX.to_ne_bytes());
+    let rest = put(rest, local.port().to_be_bytes());
+    let rest = put(rest, remote.port().to_be_bytes());
+    let rest = put(rest, octets(local.ip()));
+    let rest = put(rest, octets(remote.ip()));
+    let rest = put(rest, scope(local).to_ne_bytes());
+    put(rest, u64::MAX.to_ne_bytes());
     message
+}
+
+/// Puts `field` where `message` begins; what follows it. The lengths are known where this is compiled.
+#[inline]
+fn put<const LENGTH: usize>(message: &mut [u8], field: [u8; LENGTH]) -> &mut [u8] {
+    let Some((place, rest)) = message.split_first_chunk_mut() else { return &mut [] };
+    *place = field;
+    rest
 }
 
 fn octets(address: IpAddr) -> [u8; 16] {

@@ -19,16 +19,14 @@ use http::{Method, StatusCode, Version, header::CONNECTION};
 use http_body::{Body, SizeHint};
 use tokio::time::Instant;
 
-pub(super) use self::wire::{Bare, Wire, poll_first};
+pub(super) use self::wire::{Bare, Wire};
 use super::{
-    Gate,
-    alarm::Alarm,
-    date,
+    Gate, date,
     drain::{Phase, Ticket},
     exchange::Exchanges,
 };
 use crate::{
-    listen::{Connection, Tunnel},
+    listen::{Alarm, Connection, Tunnel},
     message::{
         Head as _, Request, Response, ResponseHead, SendFault, Transmission,
         framing::Outgoing,

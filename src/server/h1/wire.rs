@@ -56,10 +56,10 @@ struct Reading {
 }
 
 impl Wire {
-    pub(in crate::server) fn new(stream: Stream, inbox: Inbox) -> Rc<Self> {
+    pub(in crate::server) fn new(stream: Stream) -> Rc<Self> {
         Rc::new(Self(RefCell::new(Reading {
             stream,
-            inbox,
+            inbox: Inbox::new(),
             body: Decoder::new(message::framing::Body::Nothing),
             turn: 0,
             untold: b"",
@@ -70,10 +70,20 @@ impl Wire {
         })))
     }
 
-    /// The first bytes of what comes next: whether there are any, or the client has left.
+    /// Reads the first bytes of what comes next: whether there are any, or the client has left. Holds no buffer while
+    /// nothing comes.
     pub(in crate::server) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let reading = &mut *self.0.borrow_mut();
-        poll_first(&mut reading.stream, &mut reading.inbox, cx)
+        loop {
+            if ready!(reading.stream.poll_readable(cx)).is_err() {
+                return Poll::Ready(false);
+            }
+            if let Poll::Ready(read) = reading.inbox.poll_read(&mut reading.stream, cx) {
+                return Poll::Ready(matches!(read, Ok(1..)));
+            }
+            // Readiness is a hint.
+            reading.inbox.rest();
+        }
     }
 
     /// Reads once. 0 is the end.
@@ -198,24 +208,15 @@ impl Wire {
         self.0.borrow().stream.is_read_closed()
     }
 
+    /// The stream, and what was read of it.
+    pub(in crate::server) fn into_parts(self) -> (Stream, Inbox) {
+        let reading = self.0.into_inner();
+        (reading.stream, reading.inbox)
+    }
+
     /// Lets the connection end in a reset.
     pub(super) fn reset_when_dropped(&self) {
         self.0.borrow().stream.reset_when_dropped();
-    }
-}
-
-/// Reads the first bytes of what comes next: whether there are any, or the client has left. Holds no buffer while nothing
-/// comes.
-pub(in crate::server) fn poll_first(stream: &mut Stream, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<bool> {
-    loop {
-        if ready!(stream.poll_readable(cx)).is_err() {
-            return Poll::Ready(false);
-        }
-        if let Poll::Ready(read) = inbox.poll_read(stream, cx) {
-            return Poll::Ready(matches!(read, Ok(1..)));
-        }
-        // Readiness is a hint.
-        inbox.rest();
     }
 }
 

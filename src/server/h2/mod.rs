@@ -25,12 +25,11 @@ use self::{
 };
 use super::{
     Gate,
-    alarm::Alarm,
     drain::{Phase, Ticket},
     exchange::Exchanges,
 };
 use crate::{
-    listen::{Connection, Rewind, Stream},
+    listen::{Alarm, Connection, Rewind, Stream},
     message::{BoxError, Request, Response},
     reply,
 };
