@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Gate, Server, Settings,
-    drain::{Live, Phase, Place, Ticket},
+    drain::{Phase, Place, Ticket},
     exchange::Exchanges,
     h1::{self, After, Bare, Wire},
     h2,
@@ -39,11 +39,18 @@ pub(super) struct Accepted {
     connection: Rc<Connection>,
     settings: Arc<Settings>,
     place: Place,
+    ticket: Ticket,
 }
 
 impl Accepted {
-    pub(super) fn new(stream: Stream, connection: Connection, settings: Arc<Settings>, place: Place) -> Self {
-        Self { wire: Wire::new(stream), connection: Rc::new(connection), settings, place }
+    pub(super) fn new(
+        stream: Stream,
+        connection: Connection,
+        settings: Arc<Settings>,
+        place: Place,
+        ticket: Ticket,
+    ) -> Self {
+        Self { wire: Wire::new(stream), connection: Rc::new(connection), settings, place, ticket }
     }
 }
 
@@ -52,7 +59,6 @@ pub(super) async fn serve_connections<G, S, F, B>(
     hand: Rc<Hand<Accepted>>,
     spares: Rc<Spares<Accepted>>,
     server: Rc<Server<G, S>>,
-    live: Rc<Live>,
 ) where
     G: Gate,
     S: Fn(Request, Rc<Connection>) -> F + 'static,
@@ -61,12 +67,12 @@ pub(super) async fn serve_connections<G, S, F, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     while let Some(accepted) = spares.next(&hand).await {
-        serve_connection(accepted, Rc::clone(&server), live.enter()).await;
+        serve_connection(accepted, Rc::clone(&server)).await;
     }
 }
 
 /// Serves one connection to its end.
-async fn serve_connection<G, S, F, B>(accepted: Accepted, server: Rc<Server<G, S>>, ticket: Ticket)
+async fn serve_connection<G, S, F, B>(accepted: Accepted, server: Rc<Server<G, S>>)
 where
     G: Gate,
     S: Fn(Request, Rc<Connection>) -> F + 'static,
@@ -74,7 +80,7 @@ where
     B: http_body::Body<Data = Bytes> + From<reply::Body> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Accepted { wire, connection, settings, place } = accepted;
+    let Accepted { wire, connection, settings, place, ticket } = accepted;
     let mut alarm = Alarm::new();
     if !is_asking(&wire, &ticket, &mut alarm, settings.first_byte_timeout).await {
         return;

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     Server, Settings,
     connection::{Accepted, serve_connections},
+    drain::Live,
     shutdown,
     spare::{Hand, Spares},
     tests::{Open, limits, local},
@@ -116,11 +117,12 @@ async fn ours(bytes: &[u8]) -> Served {
     let place = server.room.enter(usize::MAX).expect("room");
     let connection = Connection { local: Local::Unix("/x".into()), peer: Peer::Unix { uid: 0, process: None } };
     let settings = Settings { header_timeout: Duration::from_secs(5), ..limits() };
-    let accepted = Accepted::new(Stream::from(near), connection, Arc::new(settings), place);
+    let ticket = Rc::new(Live::default()).enter();
+    let accepted = Accepted::new(Stream::from(near), connection, Arc::new(settings), place, ticket);
     let spares = Spares::none();
     // There is no other connection to wait for.
     spares.dismiss();
-    let serving = serve_connections(Hand::holding(accepted), spares, Rc::new(server), Rc::default());
+    let serving = serve_connections(Hand::holding(accepted), spares, Rc::new(server));
     let (statuses, ()) = tokio::join!(ask(bytes, far), serving);
     let seen = seen.take();
     Served { seen, statuses }

@@ -125,6 +125,11 @@ impl Live {
         }
     }
 
+    /// How many connections there are.
+    pub(super) fn count(&self) -> usize {
+        self.wakers.borrow().len() - self.free.borrow().len()
+    }
+
     /// A ticket for one connection.
     pub(super) fn enter(self: &Rc<Self>) -> Ticket {
         let free = self.free.borrow_mut().pop();

@@ -162,7 +162,7 @@ where
             () = tokio::time::sleep(patience) => {}
             () = drain.closed() => {}
         }
-        let cut_off = tasks.len();
+        let cut_off = live.count();
         live.advance(Phase::Closing);
         tasks.shutdown().await;
         cut_off
@@ -223,7 +223,8 @@ where
                     pause = PAUSE.0;
                     let settings = settings.load();
                     let Some(place) = self.server.room.enter(settings.max_connections) else { continue };
-                    self.serve(Accepted::new(stream, connection, Arc::clone(settings), place));
+                    let ticket = self.live.enter();
+                    self.serve(Accepted::new(stream, connection, Arc::clone(settings), place, ticket));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
@@ -244,8 +245,8 @@ where
             report(ended);
         }
         if let Err(accepted) = self.spares.give(accepted) {
-            let (server, live, spares) = (Rc::clone(&self.server), Rc::clone(&self.live), Rc::clone(&self.spares));
-            tasks.spawn_local(serve_connections(Hand::holding(accepted), spares, server, live));
+            let (server, spares) = (Rc::clone(&self.server), Rc::clone(&self.spares));
+            tasks.spawn_local(serve_connections(Hand::holding(accepted), spares, server));
         }
     }
 }

@@ -108,6 +108,12 @@ impl Stage {
     }
 }
 
+async fn until_taken(room: &Room, places: usize) {
+    while room.taken() != places {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn bind(address: &str, directory: &tempfile::TempDir) -> listen::Bound {
     let settings = listen::Settings {
         proxy: vec![address.parse().expect("an address")],
@@ -315,9 +321,18 @@ fn one_task_serves_one_connection_after_another() {
             tasks.push(tokio::runtime::Handle::current().metrics().num_alive_tasks());
         }
         assert!(tasks.iter().all(|count| *count == tasks[0]), "{tasks:?}");
-        stage.shutdown.begin();
-        assert_eq!(stage.serving.await.expect("no panic"), 0, "a task that waits for a connection is none");
         assert_eq!(stage.room.taken(), 0);
+        let mut open = stage.connect().await;
+        open.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+        while stage.gate.0.borrow().len() < 11 {
+            tokio::task::yield_now().await;
+        }
+        let other = stage.connect().await;
+        until_taken(&stage.room, 2).await;
+        drop(other);
+        until_taken(&stage.room, 1).await;
+        stage.shutdown.close();
+        assert_eq!(stage.serving.await.expect("no panic"), 1, "a task that waits for a connection is none");
     });
 }
 
@@ -325,7 +340,7 @@ fn one_task_serves_one_connection_after_another() {
 #[test]
 fn a_connection_that_rests_is_small() {
     type Service = fn(Request, Rc<Connection>) -> std::future::Ready<Response<reply::Body>>;
-    fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+    fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
     let size = size(serve_connections::<Open, Service, _, _>);
