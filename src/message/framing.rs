@@ -13,6 +13,7 @@ use http::{
 
 use super::{
     Fields,
+    fields::visible,
     head::{self, MOST_FIELDS},
     inbox::LongHead,
 };
@@ -294,7 +295,7 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// In chunks, under a head with these fields.
     pub(crate) fn chunked(fields: &Fields) -> Self {
-        let announced = fields.get_all(TRAILER).filter_map(|value| value.to_str().ok());
+        let announced = fields.get_all(TRAILER).filter_map(visible);
         let names = announced.flat_map(|value| value.split(',')).map(str::trim);
         Self::Chunked(names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect())
     }
