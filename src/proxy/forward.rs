@@ -177,18 +177,15 @@ async fn exchange_h2(
         let failure = lost(error, &lease);
         Lost { failure, unsent: Some(body) }
     })?;
-    let response = std::future::poll_fn(|cx| {
-        let Some(stream) = lease.h2() else { return Poll::Ready(Err(Failure::Malformed(None))) };
-        match exchange.poll_head(stream, cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(h2::Fault::Stream(error))) => Poll::Ready(Err(lost(error, &lease))),
-            Poll::Ready(Err(h2::Fault::Body(error))) => {
-                tracing::debug!(error = &*error as &dyn std::error::Error, "a request's body broke off");
-                Poll::Ready(Err(Failure::ClientBody))
-            }
-            Poll::Pending if lease.is_due(patience.due(began), cx) => Poll::Ready(Err(patience.expired())),
-            Poll::Pending => Poll::Pending,
+    let response = std::future::poll_fn(|cx| match exchange.poll_head(cx) {
+        Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+        Poll::Ready(Err(h2::Fault::Stream(error))) => Poll::Ready(Err(lost(error, &lease))),
+        Poll::Ready(Err(h2::Fault::Body(error))) => {
+            tracing::debug!(error = &*error as &dyn std::error::Error, "a request's body broke off");
+            Poll::Ready(Err(Failure::ClientBody))
         }
+        Poll::Pending if lease.is_due(patience.due(began), cx) => Poll::Ready(Err(patience.expired())),
+        Poll::Pending => Poll::Pending,
     })
     .await?;
     let stream = lease.h2().ok_or(Failure::Malformed(None))?;

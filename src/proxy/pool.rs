@@ -330,8 +330,8 @@ impl Lease {
     }
 
     /// The stream, where the connection carries many.
-    pub(super) fn h2(&mut self) -> Option<&mut Stream> {
-        match &mut self.0 {
+    pub(super) const fn h2(&self) -> Option<&Stream> {
+        match &self.0 {
             Kind::Stream { stream, .. } => Some(stream),
             Kind::Whole { .. } => None,
         }

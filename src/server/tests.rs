@@ -294,6 +294,32 @@ fn closing_ends_what_draining_would_wait_for() {
 }
 
 #[test]
+fn a_stream_that_outlasts_the_farewell_is_answered_to_its_end() {
+    local(async {
+        let stage = Stage::new(limits());
+        let (sender, mut connection) = ::h2::client::handshake(stage.connect().await).await.expect("HTTP/2");
+        let mut sender = sender.ready().await.expect("room");
+        let request = http::Request::post("http://a/").body(()).expect("a request");
+        let (response, mut body) = sender.send_request(request, false).expect("sent");
+        body.send_data("half ".into(), false).expect("sent");
+        let mut pong = connection.ping_pong().expect("it is ours");
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        // It has the request now.
+        pong.ping(::h2::Ping::opaque()).await.expect("an answer");
+        stage.shutdown.begin();
+        // So long that nothing else would be waited for.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        body.send_data("whole".into(), true).expect("sent");
+        let mut body = response.await.expect("a response").into_body();
+        let mut all = Vec::new();
+        while let Some(piece) = body.data().await {
+            all.extend_from_slice(&piece.expect("a piece"));
+        }
+        assert_eq!(String::from_utf8_lossy(&all), "HTTP/2.0 half whole");
+    });
+}
+
+#[test]
 fn an_answer_to_head_is_its_head() {
     local(async {
         let stage = Stage::new(limits());

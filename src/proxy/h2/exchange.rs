@@ -4,11 +4,11 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use h2::client::ResponseFuture;
+use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
@@ -25,8 +25,9 @@ pub(in crate::proxy) struct Exchange {
     response: ResponseFuture,
     /// What is still to be sent.
     upload: Option<Sending<RequestBody>>,
-    /// Whether the stream counts among those that the upstream allows. Nothing of the body is read before.
-    is_open: bool,
+    /// What says when the stream counts among those that the upstream allows, where it has to wait for that. Nothing of
+    /// the body is read before.
+    unopened: Option<SendRequest<Bytes>>,
 }
 
 /// Why there is no response.
@@ -51,27 +52,30 @@ pub(in crate::proxy) struct Download {
 impl Exchange {
     /// Begins a request. `Err` with its body where its connection takes no more.
     pub(in crate::proxy) fn begin(
-        stream: &mut Stream,
+        stream: &Stream,
         mut request: Request<()>,
         body: RequestBody,
     ) -> Result<Self, (h2::Error, RequestBody)> {
         let is_over = body.is_end_stream();
         announce(&mut request, body.size_hint().exact());
-        match stream.sender.send_request(request, is_over) {
+        let mut sender = stream.load.sender.borrow_mut();
+        match sender.send_request(request, is_over) {
             Ok((response, sent)) => {
                 let upload = (!is_over).then(|| Sending::new(body, sent));
-                Ok(Self { response, upload, is_open: false })
+                // Such a sender takes no other request until then, and is given up to this one.
+                let must_wait = sender.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending();
+                let unopened = must_wait.then(|| {
+                    let next = sender.clone();
+                    std::mem::replace(&mut *sender, next)
+                });
+                Ok(Self { response, upload, unopened })
             }
             Err(error) => Err((error, body)),
         }
     }
 
-    /// Sends the request until the response's head has come. `stream` is the one that it began on.
-    pub(in crate::proxy) fn poll_head(
-        &mut self,
-        stream: &mut Stream,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Received>, Fault>> {
+    /// Sends the request until the response's head has come.
+    pub(in crate::proxy) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Received>, Fault>> {
         if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
             let (parts, body) = response.map_err(Fault::Stream)?.into_parts();
             let mut head = ResponseHead::empty();
@@ -79,10 +83,10 @@ impl Exchange {
             let body = Received::new(body, &head.fields);
             return Poll::Ready(Ok(Response { head, body }));
         }
-        if !self.is_open {
+        if let Some(unopened) = &mut self.unopened {
             // Where this is an error, the response is the same.
-            let _: Result<(), h2::Error> = ready!(stream.sender.poll_ready(cx));
-            self.is_open = true;
+            let _: Result<(), h2::Error> = ready!(unopened.poll_ready(cx));
+            self.unopened = None;
         }
         let Some(upload) = &mut self.upload else { return Poll::Pending };
         let sent = ready!(upload.poll(cx));

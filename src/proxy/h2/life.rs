@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Life {
     heard: Rc<Cell<Instant>>,
     ping: Rc<RefCell<Option<PingPong>>>,
-    load: Rc<Load>,
+    /// Not to be kept: what it holds keeps the connection.
+    load: Weak<Load>,
     /// What ends when the connection is given up.
     driver: AbortHandle,
     watch: RefCell<Option<JoinHandle<()>>>,
@@ -39,7 +40,7 @@ pub(super) struct Heard {
 }
 
 impl Life {
-    pub(super) fn new(heard: Rc<Cell<Instant>>, ping: Option<PingPong>, load: Rc<Load>, driver: AbortHandle) -> Self {
+    pub(super) fn new(heard: Rc<Cell<Instant>>, ping: Option<PingPong>, load: Weak<Load>, driver: AbortHandle) -> Self {
         Self { heard, ping: Rc::new(RefCell::new(ping)), load, driver, watch: RefCell::default() }
     }
 
@@ -51,14 +52,16 @@ impl Life {
             return;
         }
         let Some(ping) = self.ping.take() else { return };
-        let (heard, load, driver) = (Rc::clone(&self.heard), Rc::clone(&self.load), self.driver.clone());
+        let (heard, load, driver) = (Rc::clone(&self.heard), Weak::clone(&self.load), self.driver.clone());
         let kept = Rc::clone(&self.ping);
         let since = Instant::now();
         *watch = Some(tokio::task::spawn_local(async move {
             let mut ping = ping;
             if !lives_on(&heard, since, &load, &mut ping).await {
                 tracing::debug!("an HTTP/2 connection to the upstream gives no sign of life");
-                load.is_retired.set(true);
+                if let Some(load) = load.upgrade() {
+                    load.is_retired.set(true);
+                }
                 driver.abort();
             }
             kept.replace(Some(ping));
@@ -69,7 +72,7 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         if let Some(watch) = self.watch.get_mut().take()
-            && self.load.streams.get() == 0
+            && carries_nothing(&self.load)
         {
             watch.abort();
         }
@@ -77,13 +80,13 @@ impl Drop for Life {
 }
 
 /// Waits until the connection carries nothing, or is dead: then `false`. Before `since` it may have been silent.
-async fn lives_on(heard: &Cell<Instant>, since: Instant, load: &Load, ping: &mut PingPong) -> bool {
+async fn lives_on(heard: &Cell<Instant>, since: Instant, load: &Weak<Load>, ping: &mut PingPong) -> bool {
     loop {
         let due = heard.get().max(since) + PATIENCE;
         if Instant::now() < due {
             sleep_until(due).await;
         }
-        if load.streams.get() == 0 {
+        if carries_nothing(load) {
             return true;
         }
         let asked = Instant::now();
@@ -100,6 +103,10 @@ async fn lives_on(heard: &Cell<Instant>, since: Instant, load: &Load, ping: &mut
             return false;
         }
     }
+}
+
+fn carries_nothing(load: &Weak<Load>) -> bool {
+    load.upgrade().is_none_or(|load| load.streams.get() == 0)
 }
 
 impl Heard {

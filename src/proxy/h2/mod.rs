@@ -40,16 +40,15 @@ const MAX_HEADER: u32 = 16 * 1024;
 
 /// One HTTP/2 connection of a pool.
 pub(super) struct Multiplexed {
-    /// Cloned for each stream. Once all are dropped, the connection says goodbye and ends.
-    sender: RefCell<SendRequest<Bytes>>,
     load: Rc<Load>,
     life: Life,
     driver: JoinHandle<()>,
 }
 
-/// What a connection carries.
+/// What a connection carries. Once it and all its streams are dropped, the connection says goodbye and ends.
 #[derive(Debug)]
 struct Load {
+    sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
     /// Since when it carries nothing.
     idle_since: Cell<Instant>,
@@ -63,7 +62,6 @@ struct Load {
 
 /// One stream of it.
 pub(super) struct Stream {
-    sender: SendRequest<Bytes>,
     load: Rc<Load>,
     /// For a peer that takes too long.
     pub(super) alarm: Alarm,
@@ -86,6 +84,7 @@ impl Multiplexed {
             .await
             .map_err(Failure::of)?;
         let load = Rc::new(Load {
+            sender: RefCell::new(sender),
             streams: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             is_used: Cell::new(false),
@@ -99,8 +98,8 @@ impl Multiplexed {
                 tracing::debug!(%error, "an HTTP/2 connection to the upstream has ended");
             }
         });
-        let life = Life::new(heard, ping, Rc::clone(&load), driver.abort_handle());
-        Ok(Self { sender: RefCell::new(sender), load, life, driver })
+        let life = Life::new(heard, ping, Rc::downgrade(&load), driver.abort_handle());
+        Ok(Self { load, life, driver })
     }
 
     /// Whether it can carry nothing more, ever.
@@ -113,7 +112,7 @@ impl Multiplexed {
         if self.is_over() {
             return None;
         }
-        let mut sender = self.sender.borrow_mut();
+        let mut sender = self.load.sender.borrow_mut();
         // It has no stream of its own that it could wait for: either it says that the connection takes no more, or yes.
         if let std::task::Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             self.load.is_retired.set(true);
@@ -128,7 +127,7 @@ impl Multiplexed {
         let is_reused = self.load.is_used.replace(true);
         // One that another stream has left is armed for whenever that was due.
         let alarm = self.load.alarms.borrow_mut().pop().unwrap_or_default();
-        Some(Stream { sender: sender.clone(), load: Rc::clone(&self.load), alarm, is_reused })
+        Some(Stream { load: Rc::clone(&self.load), alarm, is_reused })
     }
 
     /// Since when it carries nothing; `None` while it carries something.
