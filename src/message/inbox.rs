@@ -95,11 +95,10 @@ impl Inbox {
         // What was taken has mostly been dropped by now: the buffer is used again.
         if !self.bytes.try_reclaim(self.next_read) {
             if self.bytes.is_empty() {
-                // Not grown, which would be to twice its size, or more.
-                self.bytes = BytesMut::with_capacity(self.next_read);
-            } else {
-                self.bytes.reserve(self.next_read);
+                // Not grown, which would be to twice its size, or more; and given up before the next is asked for.
+                self.bytes = BytesMut::new();
             }
+            self.bytes.reserve(self.next_read);
         }
         let length = ready!(pin!(from.read_buf(&mut (&mut self.bytes).limit(self.next_read))).poll(cx))?;
         if length == self.next_read {
