@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
 };
 use serde::Serialize;
 
@@ -81,14 +81,22 @@ pub(super) fn code_alone(code: &'static str) -> Response<Bytes> {
     response
 }
 
-pub(super) fn not_found(path: &str) -> Response<Bytes> {
+/// Why there is nothing at `path`.
+pub(super) fn not_found(path: &str) -> Problem {
     let path: String = path.chars().take(100).collect();
-    problem(&Problem::new(
+    Problem::new(
         StatusCode::NOT_FOUND,
         "not_found",
         &format!("there is no {path} here"),
         "ask for /status, /status.json, /events, /metrics, /livez or /readyz; requests to the upstream go to the proxy's address",
-    ))
+    )
+}
+
+/// To the status page, by this status (RFC 9110 §15.4).
+pub(super) fn to_the_page(status: StatusCode) -> Response<Bytes> {
+    let mut response = respond(status, "text/plain; charset=utf-8", "see /status\n");
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/status"));
+    response
 }
 
 pub(super) fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
@@ -108,8 +116,12 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
 
 pub(super) fn problem(problem: &Problem) -> Response<Bytes> {
     let mut response = json(problem.status(), problem);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    with_proxy_status(response, problem)
+}
+
+/// `response`, and for machines what it says (RFC 9209).
+pub(super) fn with_proxy_status(mut response: Response<Bytes>, problem: &Problem) -> Response<Bytes> {
     let error = match problem.status() {
         StatusCode::FORBIDDEN => "http_request_denied",
         status if status.is_client_error() => "http_request_error",
@@ -117,7 +129,7 @@ pub(super) fn problem(problem: &Problem) -> Response<Bytes> {
     };
     let said = format!("cognito-proxy; error={error}; details=\"{}\"", problem.code);
     if let Ok(said) = HeaderValue::try_from(said) {
-        headers.insert(PROXY_STATUS, said);
+        response.headers_mut().insert(PROXY_STATUS, said);
     }
     response
 }

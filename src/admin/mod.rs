@@ -25,6 +25,7 @@ use http::{Method, Response, StatusCode, request::Parts};
 use self::{events::Audience, page::View, page_token::PageToken};
 use crate::{
     current::CurrentToken,
+    reply::Form,
     session::{TokenKind, status::Facts},
 };
 
@@ -90,6 +91,17 @@ impl Page {
     }
 }
 
+/// What there is where there is no page: for a person who types the address, the way to the one that is for people.
+fn elsewhere(head: &Parts) -> Response<Bytes> {
+    let path = head.uri.path();
+    let problem = answer::not_found(path);
+    match (&head.method, Form::of(&head.headers)) {
+        (&Method::GET | &Method::HEAD, Form::Page) if path == "/" => answer::to_the_page(StatusCode::FOUND),
+        (&Method::GET | &Method::HEAD, Form::Page) => page::failed(&problem),
+        _ => answer::problem(&problem),
+    }
+}
+
 impl Admin {
     /// The pages about the session in `current`.
     #[must_use]
@@ -112,7 +124,7 @@ impl Admin {
     #[must_use]
     pub fn answer(&self, head: &Parts) -> Response<Body> {
         let Some(page) = Page::at(head.uri.path()) else {
-            return answer::not_found(head.uri.path()).map(Body::from);
+            return elsewhere(head).map(Body::from);
         };
         match (&head.method, page) {
             (&Method::GET, Page::Events) => self.events(),

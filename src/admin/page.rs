@@ -103,7 +103,7 @@ pub(super) fn respond(view: &View, token: Option<&PageToken>) -> Response<Bytes>
     html(StatusCode::OK, render(view, token))
 }
 
-/// What a browser without JavaScript is shown when a button's deed failed.
+/// What a browser is shown where nothing is, and one without JavaScript when a button's deed failed.
 pub(super) fn failed(problem: &Problem) -> Response<Bytes> {
     let body = format!(
         "<header class=\"top\"><p class=\"brand\">cognito-proxy</p></header>\n<main>\n\
@@ -112,7 +112,7 @@ pub(super) fn failed(problem: &Problem) -> Response<Bytes> {
         escape(&problem.to_string()),
         escape(&problem.fix)
     );
-    html(problem.status(), document("That did not work", "", 0, &body))
+    answer::with_proxy_status(html(problem.status(), document("That did not work", "", 0, &body)), problem)
 }
 
 /// The page's icon, which the policy wants from here too.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, LOCATION},
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
 };
 
 use super::{
@@ -62,7 +62,8 @@ impl Site {
             let is_script = prefers_json(&head.headers);
             match self.perform(deed, &head.headers, body).await {
                 Ok(()) if is_script => answer::no_content(),
-                Ok(()) => back_to_the_page(),
+                // To be reloaded without sending the form again.
+                Ok(()) => answer::to_the_page(StatusCode::SEE_OTHER),
                 Err(problem) if is_script => answer::problem(&problem),
                 Err(problem) => page::failed(&problem),
             }
@@ -102,15 +103,9 @@ fn prefers_json(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"))
 }
 
-/// After a form that a browser sent by itself: to be reloaded without sending it again (RFC 9110 §15.4.4).
-fn back_to_the_page() -> Response<Bytes> {
-    let mut response = answer::respond(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "done\n");
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/status"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::LOCATION;
     use http_body_util::Full;
 
     use super::*;

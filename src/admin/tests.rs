@@ -113,6 +113,25 @@ fn everything_else_is_a_problem() {
 }
 
 #[test]
+fn a_browser_that_is_lost_is_led_to_the_page() {
+    let fixture = signed_out();
+    let open = |path: &str| {
+        let head = Request::get(path).header("accept", "text/html,*/*;q=0.8").body(()).unwrap().into_parts().0;
+        fixture.admin.answer(&head).map(Body::into_bytes)
+    };
+    let root = open("/");
+    assert_eq!((root.status().as_u16(), &root.headers()["location"]), (302, &"/status".parse().unwrap()));
+    let lost = open("/nothing");
+    assert_eq!(
+        (lost.status().as_u16(), &lost.headers()["content-type"]),
+        (404, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    assert!(lost.headers()["proxy-status"].to_str().unwrap().contains("not_found"));
+    let page = std::str::from_utf8(lost.body()).unwrap();
+    assert!(page.contains("href=\"/status\"") && page.contains("there is no /nothing here"), "{page}");
+}
+
+#[test]
 fn nothing_is_cached_sniffed_or_holds_the_token() {
     let fixture = signed_out();
     fixture.sign_in();

@@ -163,6 +163,14 @@ impl App {
         let passed = listen::Passed::from_environment().map_err(Error::Passed)?;
         let owner = listen::Owner { runtime_dir: &config.runtime_dir, profile: &config.profile };
         let bound = listen::bind(&config.listen, owner, passed)?;
+        for name in &bound.unused {
+            let fix = format!("add \"systemd:{name}\" to listen.proxy, or stop the socket unit");
+            tracing::warn!(
+                name,
+                fix,
+                "systemd passed a socket that no key asks for: who connects to it waits for ever"
+            );
+        }
         // From here on whoever connects waits in the queue of a listener.
         let budget = Budget::new(&config, &bound);
         let upstreams = budget.upstreams(&config.proxy);

@@ -18,6 +18,8 @@ const NAMES: usize = 16;
 /// ECMA-48, SGR.
 const DIM: &str = "\u{1b}[2m";
 const BOLD: &str = "\u{1b}[1m";
+/// In the place of an end that the refresh token would have had.
+const HAS_ENDED: &str = "it has ended, whatever its refresh token's time";
 pub(super) const RESET: &str = "\u{1b}[0m";
 
 /// Everything that `status` says, one fact a line.
@@ -79,7 +81,9 @@ pub(super) fn in_brief(report: &Report, now: UnixTime) -> Vec<(&'static str, Str
         facts.push(("User pool", identity.user_pool_id.clone()));
     }
     let mend = "set cognito.refresh_token_validity to make it sure";
+    let has_ended = report.state == StateName::SessionEnded;
     match (report.refresh_token.expires_at, report.refresh_token.basis) {
+        _ if has_ended => facts.push(("Session ends", HAS_ENDED.into())),
         (None, _) => facts.push(("Session ends", format!("at a time that is not known; {mend}"))),
         (Some(at), basis) => {
             facts.push(("Session ends", format!("{}, in {}, at the latest", local(at), Span(at.since(now)))));
@@ -88,7 +92,8 @@ pub(super) fn in_brief(report: &Report, now: UnixTime) -> Vec<(&'static str, Str
         }
     }
     if let Some(token) = &report.id_token {
-        facts.push(("ID token", format!("until {}, and renewed by itself", local(token.expires_at))));
+        let renewed = if has_ended { "" } else { ", and renewed by itself" };
+        facts.push(("ID token", format!("until {}{renewed}", local(token.expires_at))));
     }
     facts
 }
@@ -129,6 +134,7 @@ fn state_in_words(state: StateName) -> &'static str {
 fn session_end(report: &Report, now: UnixTime) -> String {
     let key = "set cognito.refresh_token_validity to make it sure";
     match (report.refresh_token.expires_at, report.refresh_token.basis) {
+        _ if report.state == StateName::SessionEnded => HAS_ENDED.into(),
         (None, _) => format!("unknown; {key}"),
         (Some(at), Basis::Assumed) => format!("{} at the latest, assumed; {key}", moment(at, now)),
         (Some(at), basis) => format!("{} at the latest, {}", moment(at, now), basis.as_str().replace('_', " ")),
@@ -185,6 +191,23 @@ mod tests {
         let painted = painted(&text, Mood::Good);
         assert!(painted.contains("\u{1b}[32mfresh\u{1b}[0m\n"), "{painted:?}");
         assert_eq!(painted.lines().count(), text.lines().count());
+    }
+
+    #[test]
+    fn an_ended_session_is_promised_no_end_to_come_and_no_renewal() {
+        let now = Now { wall: UnixTime::from_secs(1_800_000_000), boot: Duration::from_secs(60) };
+        let mut session = Box::new(fixtures::session(now, 3600));
+        session.notes.ended = Some(crate::session::EndReason::Revoked);
+        let state = State::new(fixtures::settings(), "cognito-proxy login".into(), 1).at_rest(Ok(Some(session)));
+        let report = state.snapshot(now).facts.report(now, 0);
+        assert_eq!(report.state, StateName::SessionEnded);
+        let text = describe(&report, now.wall);
+        assert!(text.contains("session ends    it has ended"), "{text}");
+        let said = in_brief(&report, now.wall).into_iter().map(|(_, said)| said).collect::<Vec<_>>().join(", ");
+        assert!(
+            said.contains("it has ended") && !said.contains("renewed") && !said.contains("at the latest"),
+            "{said}"
+        );
     }
 
     #[test]

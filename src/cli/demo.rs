@@ -78,6 +78,8 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Exit {
         .and_then(|runtime| runtime.block_on(show(&args.listen, lifetimes, args.once)));
     match shown {
         Ok(exit) => exit,
+        // Of what the demo writes itself nothing is wrong: a flag is.
+        Err(Error::Config(error)) => global.reject(&error),
         Err(error) => {
             output::error(global.is_styled(), &error.to_string(), None);
             Exit::Other
@@ -123,7 +125,7 @@ async fn attend(stage: &Stage) -> Exit {
 fn welcome(stage: &Stage) -> String {
     let facts = stage.current().snapshot().facts.clone();
     let left = facts.refresh_token.at.map(|at| Span(at.since(crate::clock::SystemClock.now().wall)).to_string());
-    let url = stage.url();
+    let curl = stage.curl("/hello");
     let again = if io::stdin().is_terminal() {
         "press Enter to sign in again, at any time; Ctrl-C ends the demo"
     } else {
@@ -131,7 +133,7 @@ fn welcome(stage: &Stage) -> String {
     };
     format!(
         "\n  cognito-proxy demo: a user pool, an API and the proxy, all in this process\n\n  \
-         try it        curl {url}/hello\n  \
+         try it        {curl}\n  \
          what you see  the API's view of your request: a token that you never sent\n  \
          tokens        live {}, and are refreshed before they end\n  \
          the session   ends in {}, with warnings before it\n  \

@@ -85,6 +85,7 @@ fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
     let served = runtime.block_on(async {
         // Before anybody can connect: whoever sees the socket may send a signal.
         let mut signals = Signals::new().map_err(refused)?;
+        let ignored = Ignored::new().map_err(refused)?;
         let app = App::build(config, std::sync::Arc::new(SystemClock))?;
         let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
         let (ended, hurried) = (shutdown.clone(), hurry.clone());
@@ -94,8 +95,10 @@ fn serve(config: Config, reload: app::Reload) -> Result<(), app::Error> {
             signals.next().await;
             hurried.cancel();
         });
+        let ignoring = tokio::spawn(ignored.tell());
         let served = app.run(reload, shutdown, hurry).await;
         listening.abort();
+        ignoring.abort();
         served
     });
     // All that matters has ended. What may still block is a lookup of a name that nobody answers, for half a minute.
@@ -119,6 +122,30 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// SIGUSR1 and SIGUSR2 mean nothing here. What rotates logs sends them to every server alike, and a process that says
+/// nothing of them ends.
+struct Ignored {
+    first: Signal,
+    second: Signal,
+}
+
+impl Ignored {
+    fn new() -> io::Result<Self> {
+        Ok(Self { first: signal(SignalKind::user_defined1())?, second: signal(SignalKind::user_defined2())? })
+    }
+
+    /// Says so at each. Never completes.
+    async fn tell(mut self) {
+        loop {
+            let signal = tokio::select! {
+                _ = self.first.recv() => "SIGUSR1",
+                _ = self.second.recv() => "SIGUSR2",
+            };
+            tracing::warn!(signal, "signal ignored: SIGHUP reloads, SIGTERM stops");
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Diagnostic {
 /// Where a mistake was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// Nowhere in particular: something is missing.
+    /// Nowhere in particular: something is missing, and there is no file.
     Nowhere,
     /// In the file as a whole: it cannot be read.
     WholeFile(PathBuf),
@@ -105,7 +105,9 @@ impl Diagnostic {
             (Place::File(span), Some(file)) => Location::in_file(file, &span),
             (Place::Environment(name), _) => Location::Environment(name),
             (Place::Flag(name), _) => Location::Flag(name),
-            (Place::Unset | Place::File(_), _) => Location::Nowhere,
+            // What is missing is to be added somewhere.
+            (Place::Unset, Some(file)) => Location::WholeFile(file.path.clone()),
+            (Place::Unset | Place::File(_), None) => Location::Nowhere,
         };
         Self {
             key: problem.key.map(String::from),

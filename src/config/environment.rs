@@ -23,7 +23,7 @@ const PREFIX: &str = "COGNITO_PROXY_";
 pub struct Environment {
     /// Every environment variable.
     pub variables: BTreeMap<OsString, OsString>,
-    /// The working directory.
+    /// The working directory; empty where it is gone.
     pub directory: PathBuf,
     /// The effective user id.
     pub uid: u32,
@@ -37,7 +37,8 @@ impl Environment {
     pub fn current() -> Self {
         Self {
             variables: env::vars_os().collect(),
-            directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            // Where it was removed, nothing is found from it; what lies in `/` is not what was meant.
+            directory: env::current_dir().unwrap_or_default(),
             uid: rustix::process::geteuid().as_raw(),
             etc: PathBuf::from("/etc"),
         }

@@ -191,8 +191,9 @@ pub(super) fn missing(reader: &mut Reader<'_>, file: &super::file::File, located
         return;
     }
     let searched: Vec<_> = located.searched.iter().map(|path| path.display().to_string()).collect();
+    let neither = if searched.len() > 1 { "neither" } else { "not at" };
     let problem = Problem::new(format!(
-        "no configuration was found, neither {}; and nothing else sets {}",
+        "no configuration was found, {neither} {}; and nothing else sets {}",
         searched.join(" nor "),
         missing.join(", ")
     ));

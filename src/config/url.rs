@@ -43,6 +43,16 @@ pub(super) fn parse(text: &str) -> Result<Uri, Problem> {
     if authority.is_empty() || authority.starts_with(':') {
         return Err(wrong("it names no host"));
     }
+    if !authority.is_ascii() {
+        return Err(
+            Problem::new("is not a URL: its host is not in ASCII").fix("write the host by its name in DNS: xn--…")
+        );
+    }
+    if !rest.is_ascii() {
+        return Err(
+            Problem::new("is not a URL: it is not in ASCII").fix(format!("write \"{scheme}://{}\"", encoded(rest)))
+        );
+    }
     let uri: Uri =
         format!("{scheme}://{rest}").parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
     let host = uri.host().unwrap_or_default();
@@ -50,6 +60,13 @@ pub(super) fn parse(text: &str) -> Result<Uri, Problem> {
         return Err(wrong("its port is no number from 1 to 65535"));
     }
     Ok(uri)
+}
+
+/// `text` with what is not ASCII percent-encoded (RFC 3986 §2.5).
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// Whether a URL may be dialled: not in plain text beyond this machine, unless `allowed`.
@@ -76,7 +93,10 @@ pub(super) fn address(host: &str) -> Option<IpAddr> {
 /// Whether `text` is a host name or an address, perhaps with a port and a path, as one forgets the scheme of.
 fn is_plain_host(text: &str) -> bool {
     text.split('/').next().is_some_and(|host| {
-        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']'))
+        // `https:/a` has a scheme, and lacks a slash.
+        !host.is_empty()
+            && !host.ends_with(':')
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']'))
     })
 }
 
@@ -119,6 +139,10 @@ mod tests {
             ("https://me:pw@api.example", "remove what stands before the @"),
             ("https://api.example/?a=b", "remove what follows the ?"),
             ("https://api.example/#x", "remove what follows the #"),
+            ("https:/api.example", r#"write "https://HOST""#),
+            ("unix:/run/api.sock", r#"write "https://HOST""#),
+            ("https://api.example/\u{e9}", r#"write "https://api.example/%C3%A9""#),
+            ("https://b\u{fc}cher.example/", "write the host by its name in DNS: xn--…"),
             ("ftp://api.example", r#"write "https://HOST""#),
             ("https:///x", r#"write "https://HOST""#),
             ("https://api.example:99999", r#"write "https://HOST""#),

@@ -27,6 +27,8 @@ pub struct Bound {
     pub proxy: Vec<Endpoint>,
     /// For `listen.admin`; empty for `"off"`.
     pub admin: Vec<Endpoint>,
+    /// The names of sockets that systemd passed and no key asks for. Clients may connect to them, and nobody answers.
+    pub unused: Vec<String>,
 }
 
 /// Claims and binds all addresses of `settings`. Blocking, and to be called before workers start.
@@ -47,6 +49,7 @@ pub fn bind(settings: &Settings, owner: Owner<'_>, mut passed: Passed) -> Result
     Ok(Bound {
         proxy: binding.all("listen.proxy", &proxy, settings.proxy_is_default, &mut passed)?,
         admin: binding.all("listen.admin", admin.as_slice(), settings.admin_is_default, &mut passed)?,
+        unused: passed.names(),
     })
 }
 

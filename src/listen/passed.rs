@@ -57,6 +57,11 @@ impl Passed {
         self.sockets.iter().any(|(passed, _)| passed == name)
     }
 
+    /// The names of those that are left.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.sockets.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Takes every socket of that name.
     pub(super) fn take(&mut self, name: &str) -> Vec<Socket> {
         self.sockets.extract_if(.., |(passed, _)| passed == name).map(|(_, socket)| socket).collect()

@@ -107,6 +107,9 @@ pub fn parse(input: &str, client_id: &str) -> Result<Imported, Error> {
         plain(&object)
     } else if let Some(result) = object.get("AuthenticationResult").filter(|result| !result.is_null()) {
         aws_cli(result)
+    } else if object.contains_key("RefreshToken") {
+        // `--query AuthenticationResult`.
+        aws_cli(&Value::Object(object))
     } else if let Some(Value::String(challenge)) = object.get("ChallengeName") {
         Err(Error::Challenge { challenge: challenge.clone() })
     } else if let Some(entries) = amplify::entries(&object)? {
@@ -190,6 +193,7 @@ mod tests {
             "\u{feff}{\"refresh_token\":\"r1\"}\n",
             r#"{"AuthenticationResult":{"AccessToken":"a","ExpiresIn":3600,"TokenType":"Bearer","RefreshToken":"r1","IdToken":"i"},"ChallengeParameters":{}}"#,
             r#"{"ChallengeName":null,"AuthenticationResult":{"RefreshToken":"r1"}}"#,
+            r#"{"AccessToken":"a","ExpiresIn":3600,"TokenType":"Bearer","RefreshToken":"r1","IdToken":"i"}"#,
             r#"{"CognitoIdentityServiceProvider.client1.LastAuthUser":"a.b@c.de","CognitoIdentityServiceProvider.client1.a.b@c.de.refreshToken":"r1"}"#,
             r#"{"x":"y","CognitoIdentityServiceProvider.client1.a.b@c.de.refreshToken":"r1"}"#,
             r#"[{"name":"CognitoIdentityServiceProvider.client1.a%40c.de.refreshToken","value":"r1","domain":"x"}]"#,

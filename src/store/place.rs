@@ -165,7 +165,9 @@ pub(super) fn check_record(path: &Path, found: &Metadata, owner: Owner, reading:
 #[cfg(target_os = "linux")]
 pub(super) fn is_on_network(directory: &Path) -> bool {
     // The type is 64 bits wide or 32, with a sign or without, by platform; the numbers have 32 bits.
-    rustix::fs::statfs(directory).is_ok_and(|found| is_network(i128::from(found.f_type) & 0xFFFF_FFFF))
+    // What is not there yet will be made where the nearest directory above it is.
+    let found = directory.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
+    found.is_some_and(|found| is_network(i128::from(found.f_type) & 0xFFFF_FFFF))
 }
 
 /// Whether a file system with this magic number (`linux/magic.h`) lies on another machine.

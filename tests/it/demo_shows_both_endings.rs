@@ -20,3 +20,12 @@ async fn every_step_is_observed() {
     assert_eq!(steps, expected, "{}", played.stdout);
     assert!(played.stdout.contains("all observed in "), "{}", played.stdout);
 }
+
+#[tokio::test]
+async fn a_wrong_address_is_the_flags_mistake_and_not_of_a_file_that_nobody_wrote() {
+    let home = Home::new();
+    let refused = home.run(&["demo", "--listen", "foo"]).await;
+    assert_eq!((refused.code(), refused.stdout.as_str()), (78, ""));
+    assert!(refused.stderr.contains("--> flag --listen"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("demo.toml") && !refused.stderr.contains("error: error"), "{}", refused.stderr);
+}

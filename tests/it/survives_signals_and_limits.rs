@@ -59,6 +59,20 @@ async fn a_process_that_was_stopped_past_its_tokens_end_sends_no_dead_token_and_
 }
 
 #[tokio::test]
+async fn signals_that_mean_nothing_here_change_nothing() {
+    let stage = Stage::new().await;
+    let mut proxy = stage.serve("").await;
+    proxy.ready().await;
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        proxy.signal(signal);
+        let line = proxy.printed_line(name).await;
+        assert!(line.contains("signal ignored: SIGHUP reloads, SIGTERM stops"), "{line}");
+    }
+    assert_eq!(wire::get(proxy.address(), "/orders").await.status(), 200);
+    assert_eq!(proxy.stop().await.code(), 0);
+}
+
+#[tokio::test]
 async fn a_request_to_end_lets_a_refresh_end_and_its_token_be_stored() {
     for _ in 0..5 {
         let stage = rotating().await;

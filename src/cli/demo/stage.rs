@@ -12,7 +12,7 @@ use crate::{
     app::{self, App},
     cli::import,
     clock::{SharedClock, SystemClock},
-    config::{self, Config, Environment, Request},
+    config::{self, Config, Environment, Override, Request},
     current::CurrentToken,
     devpool::{
         AppClient, DevPool, Settings, StartError, Validity,
@@ -21,7 +21,7 @@ use crate::{
     listen,
     refresher::Command,
     session::{Origin, Session},
-    signin,
+    shell, signin,
 };
 
 /// Ports from here on are tried, as many as this.
@@ -167,6 +167,14 @@ impl Stage {
         format!("http://{}", self.address.replace("127.0.0.1", "localhost"))
     }
 
+    /// The command that asks for `path`.
+    pub(super) fn curl(&self, path: &str) -> String {
+        match self.address.strip_prefix("unix:") {
+            Some(socket) => format!("curl --unix-socket {} http://localhost{path}", shell::quoted(socket)),
+            None => format!("curl {}{path}", self.url()),
+        }
+    }
+
     pub(super) fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
     }
@@ -217,7 +225,7 @@ fn configure(
     let text = format!(
         "[cognito]\nuser_pool_id = {:?}\nclient_id = {:?}\nendpoint = {:?}\nissuer = {:?}\n\
          refresh_token_validity = {:?}\n\
-         [listen]\nproxy = {listen:?}\nadmin = \"127.0.0.1:0\"\n\
+         [listen]\nadmin = \"127.0.0.1:0\"\n\
          [upstream]\nurl = {:?}\n\
          [session]\nhold = {:?}\n\
          [warn]\nbefore = {warn_before:?}\ndesktop = false\n",
@@ -236,5 +244,6 @@ fn configure(
         directory: directory.to_owned(),
         ..Environment::current()
     };
-    Ok(Config::load(&Request { config: Some(path), profile: None, overrides: Vec::new() }, &environment)?)
+    let listen = Override::list("--listen", "listen.proxy", listen.iter().cloned());
+    Ok(Config::load(&Request { config: Some(path), profile: None, overrides: vec![listen] }, &environment)?)
 }

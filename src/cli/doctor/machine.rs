@@ -30,6 +30,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         Err(_) => {}
     }
     all.extend(session(config));
+    let store = config.store.open();
+    all.extend(store.caveat().map(|caveat| doubtful(&store.location(), caveat)));
     if config.signin.domain.is_some() {
         all.push(redirects(&config.signin.redirect_uris));
     }
@@ -102,6 +104,14 @@ fn session(config: &Config) -> Vec<Finding> {
     all
 }
 
+/// A place that may be used, and is not the best: what the proxy says of it at its start.
+fn doubtful(store: &str, caveat: &str) -> Finding {
+    match caveat.split_once(": ") {
+        Some((what, fix)) => Finding::notable("store", format!("{store}: {what}"), Some(fix)),
+        None => Finding::notable("store", format!("{store}: {caveat}"), None),
+    }
+}
+
 /// How the end of the session is known.
 fn basis(report: &Report) -> Option<Finding> {
     let better = "set cognito.refresh_token_validity to the app client's setting";
@@ -128,5 +138,19 @@ fn redirects(uris: &[String]) -> Finding {
             format!("the ports of {} are taken", uris.join(", ")),
             "stop what listens there, or register another redirect URI and add it to cognito.redirect_uris",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_doubtful_about_the_store_is_a_note_with_its_fix() {
+        let said = "it lies on a network file system: set store.path to a local disk";
+        let better = "set store.path to a local disk";
+        let seen = "/home/a/proxy.json: it lies on a network file system";
+        assert_eq!(doubtful("/home/a/proxy.json", said), Finding::notable("store", seen, Some(better)));
+        assert_eq!(doubtful("the keyring", "odd"), Finding::notable("store", "the keyring: odd", None));
     }
 }

@@ -96,7 +96,14 @@ async fn client(issuer: &CognitoIssuer) -> Vec<Finding> {
         jwks: None,
     };
     let refused = match issuer.refresh(request).await {
-        Ok(_) => return vec![Finding::wrong("app client", Exit::Other, "a made-up refresh token was accepted", "")],
+        Ok(_) => {
+            return vec![Finding::wrong(
+                "app client",
+                Exit::Other,
+                "a made-up refresh token was accepted",
+                "check that cognito.endpoint leads to a user pool: whatever answers there believes anybody",
+            )];
+        }
         Err(failure) => failure.split().1,
     };
     vec![match &refused {

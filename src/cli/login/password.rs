@@ -80,7 +80,7 @@ pub(super) enum Error {
     #[error("stopped; nobody is signed in")]
     Interrupted,
     /// `--timeout`.
-    #[error("nobody signed in within {0:?}")]
+    #[error("nobody signed in within {}", crate::clock::Span(*.0))]
     TimedOut(std::time::Duration),
 }
 

@@ -1,6 +1,6 @@
 //! `[guard]`: who may use the proxy.
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use super::{Context, is_visible, placed};
 use crate::{
@@ -36,9 +36,34 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Gua
             let problem = file.require_header.problem(format!("is not the name of a header: {text:?}"));
             context.push(problem.fix("write letters, digits and dashes: \"X-Requested-By\""));
         }
-        name.ok()
+        let name = name.ok()?;
+        if is_sent_anyway(&name) {
+            let problem = file.require_header.problem(format!("is {text:?}, which every page's request carries"));
+            context.push(problem.fix("name a header that pages do not send by themselves: \"X-Requested-By\""));
+        }
+        Some(name)
     });
     Settings { hosts, origins, users, client_key, require_header }
+}
+
+/// Whether a browser sends a header with a request that no page has to ask for: with the requests of forms and images,
+/// which nobody is asked about (Fetch, "CORS-safelisted request-header").
+fn is_sent_anyway(name: &HeaderName) -> bool {
+    const SENT: [HeaderName; 12] = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
+        header::ACCEPT_LANGUAGE,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::HOST,
+        header::ORIGIN,
+        header::RANGE,
+        header::REFERER,
+        header::USER_AGENT,
+    ];
+    SENT.contains(name) || name.as_str().starts_with("sec-")
 }
 
 /// Every item through `check`, each mistake at its own place.

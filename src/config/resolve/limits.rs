@@ -61,8 +61,8 @@ pub(in crate::config) fn store(
     let path = context.path(&file.path).or_else(|| file.path.sound.then_some(default).flatten());
     if path.is_none() && file.path.sound {
         context.push(
-            Problem::new("there is no place for the session: neither $XDG_STATE_HOME nor $HOME is set")
-                .fix("set `store.path`, or one of the two variables")
+            Problem::new("has no default: neither $XDG_STATE_HOME nor $HOME is an absolute path")
+                .fix("set it to where the session is to be kept, or set one of the two variables")
                 .key("store.path"),
         );
     }

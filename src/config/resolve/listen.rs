@@ -149,6 +149,8 @@ fn meant(text: &str) -> Option<String> {
         return Some(format!("unix:{bare}"));
     } else if bare.contains(':') {
         bare.to_owned()
+    } else if bare == "off" {
+        return None;
     } else {
         format!("{bare}:8900")
     };
@@ -204,7 +206,9 @@ mod tests {
         ] {
             assert_eq!(meant(text).as_deref(), Some(meaning), "{text}");
         }
-        assert_eq!(meant("a b"), None);
+        for text in ["a b", "off"] {
+            assert_eq!(meant(text), None, "{text}");
+        }
     }
 
     #[test]

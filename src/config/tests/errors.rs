@@ -195,6 +195,7 @@ fn listen_and_guard() {
             ("hosts", Bench::with(&setting("guard", "hosts = [\"*.test\", \"https://api.test\", \"api.test:x\"]"))),
             ("users", Bench::with(&setting("guard", "users = [\"alice, bob\", -1]"))),
             ("a header with spaces", Bench::with(&setting("guard", "require_header = \"X Requested By\""))),
+            ("a header that is always there", Bench::with(&setting("guard", "require_header = \"Host\""))),
         ]),
     );
 }

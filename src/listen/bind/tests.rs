@@ -116,11 +116,13 @@ fn passed_sockets_take_the_place_of_the_default() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    let passed = Passed::of(vec![("proxy", passed::Socket::Tcp(listener))]);
+    let stray = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let passed = Passed::of(vec![("unknown", passed::Socket::Tcp(stray)), ("proxy", passed::Socket::Tcp(listener))]);
     let settings = Settings { proxy_is_default: true, ..settings(&["127.0.0.1:1"]) };
     let owner = Owner { runtime_dir: directory.path(), profile: "work" };
     let mut bound = bind(&settings, owner, passed).expect("passed");
     assert_eq!(bound.proxy[0].local(), &Local::Tcp(address));
+    assert_eq!(bound.unused, ["unknown"], "what nobody asked for is not passed over in silence");
     assert_eq!(bound.proxy[0].listeners(2).expect("duplicates").len(), 2);
 }
 

@@ -20,6 +20,10 @@ use crate::{
 
 pub(super) const NOW: Now = Now { wall: UnixTime::from_secs(2_000_000), boot: Duration::from_secs(77) };
 
+/// How long a lock that nobody holds may take: a process that another test has just forked holds every lock of this one
+/// until it runs a program.
+const FREE: Duration = Duration::from_secs(60);
+
 fn token(kind: TokenKind) -> Token {
     Token {
         jwt: Secret::new(format!("{}-{}", kind.as_str(), "x".repeat(1000))),
@@ -83,7 +87,7 @@ pub(super) fn place() -> (TempDir, FileStore) {
 }
 
 pub(super) fn save(store: &FileStore, session: &Session) -> Result<(), SaveError> {
-    store.save(session, &store.lock(Duration::from_secs(20)).expect("locked"))
+    store.save(session, &store.lock(FREE).expect("locked"))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -121,7 +125,7 @@ fn what_is_saved_is_loaded_and_counts_as_received_when_it_is() {
         assert_eq!(loaded.id_token.received, later);
     }
     assert_eq!(names(&store), ["proxy.json", "proxy.lock"]);
-    let lock = store.lock(Duration::ZERO).expect("locked");
+    let lock = store.lock(FREE).expect("locked");
     store.clear(&lock).expect("cleared");
     store.clear(&lock).expect("nothing is fine");
     assert_eq!(store.load(NOW).expect("nothing is fine"), None);
@@ -162,7 +166,7 @@ fn a_link_or_a_pipe_in_the_records_place_is_refused_and_a_link_on_the_way_is_not
     let target = dir.path().join("target.json");
     fs::rename(&store.path, &target).expect("moved");
     symlink(&target, &store.path).expect("a link");
-    let lock = store.lock(Duration::ZERO).expect("locked");
+    let lock = store.lock(FREE).expect("locked");
     assert!(matches!(store.load(NOW), Err(LoadError::Untrusted(Untrusted::Link { .. }))));
     assert!(matches!(store.save(&full(), &lock), Err(SaveError::Untrusted(Untrusted::Link { .. }))));
     assert!(matches!(store.clear(&lock), Err(SaveError::Untrusted(Untrusted::Link { .. }))));
@@ -201,7 +205,7 @@ fn a_record_of_a_newer_version_is_an_error_and_stays() {
     save(&store, &bare()).expect("saved");
     let newer = r#"{"schema":2,"everything":"else"}"#;
     fs::write(&store.path, newer).expect("written");
-    let lock = store.lock(Duration::ZERO).expect("locked");
+    let lock = store.lock(FREE).expect("locked");
     assert!(matches!(store.load(NOW), Err(LoadError::Newer { schema: 2, .. })));
     assert!(matches!(store.save(&full(), &lock), Err(SaveError::Newer { schema: 2, .. })));
     assert!(matches!(store.clear(&lock), Err(SaveError::Newer { schema: 2, .. })));
@@ -219,7 +223,7 @@ fn damaged_records_are_moved_aside_by_writers_alone_and_each_is_kept() {
         save(&store, &full()).expect("saved");
     }
     fs::write(&store.path, "at logout").expect("written");
-    store.clear(&store.lock(Duration::ZERO).expect("locked")).expect("cleared");
+    store.clear(&store.lock(FREE).expect("locked")).expect("cleared");
     let aside = names(&store).into_iter().filter(|name| name.starts_with("proxy.json.corrupt-"));
     let mut kept: Vec<_> = aside.map(|name| fs::read_to_string(store.directory().join(name)).expect("there")).collect();
     kept.sort();
@@ -272,11 +276,11 @@ fn leftovers_of_a_writer_that_died_are_removed() {
 #[test]
 fn a_lock_that_is_held_is_waited_for_and_no_longer() {
     let (_dir, store) = place();
-    let held = store.lock(Duration::ZERO).expect("locked");
+    let held = store.lock(FREE).expect("locked");
     let error = store.lock(Duration::from_millis(30)).expect_err("held");
     assert!(matches!(error, LockError::Held { .. }), "{error}");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| store.lock(Duration::from_secs(20)));
+        let waiting = scope.spawn(|| store.lock(FREE));
         drop(held);
         waiting.join().expect("no panic").expect("locked");
     });
@@ -344,7 +348,7 @@ fn processes_that_share_a_store_lose_no_generation() {
 #[test]
 fn the_lock_of_a_process_that_is_killed_is_free() {
     if let Some(store) = given() {
-        let _lock = store.lock(Duration::ZERO).expect("locked");
+        let _lock = store.lock(FREE).expect("locked");
         println!("locked");
         std::thread::sleep(Duration::from_secs(600));
         return;
@@ -356,5 +360,5 @@ fn the_lock_of_a_process_that_is_killed_is_free() {
     assert!(store.lock(Duration::ZERO).is_err(), "the child has it");
     child.kill().expect("killed");
     child.wait().expect("it ends");
-    store.lock(Duration::ZERO).expect("the kernel gave it back");
+    store.lock(FREE).expect("the kernel gave it back");
 }
