@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
-    HeaderName, HeaderValue, Method, Response, Version,
+    HeaderName, Method, Response, Version,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, REFERER},
 };
 
@@ -17,7 +17,7 @@ use super::{
     cors, origin, refusal,
 };
 use crate::{
-    message::{Fields, RequestHead},
+    message::{Fields, RequestHead, visible},
     reply::Refusal,
 };
 
@@ -143,12 +143,12 @@ impl Guard {
         }
         let authority = self.authority(connection, head)?;
         self.check_peer(connection.peer)?;
-        let is_own = |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(text, &authority));
+        let is_own = |value: &[u8]| visible(value).is_some_and(|text| origin::is_own(text, &authority));
         if let Some(foreign) = head.fields.get_all(ORIGIN).find(|value| !is_own(value)) {
             return Err(refusal::admin_origin(foreign));
         }
         let is_own_page =
-            |value: &HeaderValue| value.to_str().is_ok_and(|text| origin::is_own(origin::of_referer(text), &authority));
+            |value: &[u8]| visible(value).is_some_and(|text| origin::is_own(origin::of_referer(text), &authority));
         if !is_from_here(&head.fields) || !head.fields.get_all(REFERER).all(is_own_page) {
             return Err(refusal::admin_site());
         }
@@ -233,7 +233,7 @@ impl Guard {
         if self.origins.is_empty() {
             return None;
         }
-        self.listed(single(fields, &ORIGIN)?.as_bytes())
+        self.listed(single(fields, &ORIGIN)?)
     }
 
     fn listed(&self, origin: &[u8]) -> Option<&Origin> {
@@ -249,7 +249,7 @@ impl Guard {
             return Ok(());
         }
         if let Some(value) = fields.get(ORIGIN) {
-            let own = single(fields, &ORIGIN).and_then(|value| value.to_str().ok());
+            let own = single(fields, &ORIGIN).and_then(visible);
             return if own.is_some_and(|text| origin::is_own(text, authority)) {
                 Ok(())
             } else {
@@ -260,7 +260,7 @@ impl Guard {
             return Ok(());
         }
         // A page can withhold its Referer but not forge it.
-        let referer = single(fields, &REFERER).and_then(|value| value.to_str().ok());
+        let referer = single(fields, &REFERER).and_then(visible);
         let listed = referer.and_then(|referer| self.listed(origin::of_referer(referer).as_bytes()));
         listed.map(|_| ()).ok_or_else(refusal::cross_site)
     }
@@ -276,11 +276,11 @@ impl Guard {
 /// Whether Fetch Metadata, where a browser sends it, says that no other site asks. A word that is not known yet counts
 /// as another site.
 fn is_from_here(fields: &Fields) -> bool {
-    fields.get_all(SEC_FETCH_SITE).all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+    fields.get_all(SEC_FETCH_SITE).all(|site| matches!(site, b"same-origin" | b"none"))
 }
 
 /// The value of a header that is there exactly once.
-fn single<'h>(fields: &'h Fields, name: &HeaderName) -> Option<&'h HeaderValue> {
+fn single<'h>(fields: &'h Fields, name: &HeaderName) -> Option<&'h [u8]> {
     let mut values = fields.get_all(name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
@@ -299,7 +299,7 @@ fn host_header(fields: &Fields) -> Result<Option<Authority<'_>>, Refusal> {
     if values.next().is_some() {
         return Err(refusal::many_hosts());
     }
-    let text = value.to_str().map_err(|_| refusal::odd_host())?;
+    let text = visible(value).ok_or_else(refusal::odd_host)?;
     Authority::parse(text).map(Some).map_err(refusal::bad_host)
 }
 

@@ -40,7 +40,7 @@ impl ClientKey {
         let mut values = fields.get_all(CLIENT_KEY);
         match (values.next(), values.next()) {
             (Some(value), None) => {
-                aws_lc_rs::constant_time::verify_slices_are_equal(value.as_bytes(), self.0.expose().as_bytes()).is_ok()
+                aws_lc_rs::constant_time::verify_slices_are_equal(value, self.0.expose().as_bytes()).is_ok()
             }
             _ => false,
         }

@@ -247,7 +247,7 @@ impl Case {
 }
 
 fn values<'h>(head: &'h RequestHead, name: &str) -> Vec<&'h [u8]> {
-    head.fields.get_all(name).map(HeaderValue::as_bytes).collect()
+    head.fields.get_all(name).collect()
 }
 
 /// Host and port in one form, a missing port as 80.

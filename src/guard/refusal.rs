@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use super::authority::{Authority, AuthorityError, Host};
 use crate::reply::{Code, Refusal};
@@ -12,8 +12,8 @@ use crate::reply::{Code, Refusal};
 /// How much of a client's own words is quoted.
 const QUOTED: usize = 100;
 
-fn quoted(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes())
+fn quoted(value: &[u8]) -> String {
+    String::from_utf8_lossy(value)
         .chars()
         .take(QUOTED)
         .map(|character| if character.is_control() { '?' } else { character })
@@ -114,7 +114,7 @@ pub(super) fn remote() -> Refusal {
     )
 }
 
-pub(super) fn origin(value: &HeaderValue) -> Refusal {
+pub(super) fn origin(value: &[u8]) -> Refusal {
     let origin = quoted(value);
     let fix = if origin.eq_ignore_ascii_case("null") {
         "serve the page from an http:// or https:// origin and add that to guard.origins; \"null\" is never admitted"
@@ -133,7 +133,7 @@ pub(super) fn cross_site() -> Refusal {
     )
 }
 
-pub(super) fn admin_origin(value: &HeaderValue) -> Refusal {
+pub(super) fn admin_origin(value: &[u8]) -> Refusal {
     Refusal::new(
         Code::OriginNotAllowed,
         format!("a page of {} may not use the admin listener", quoted(value)),

@@ -48,7 +48,7 @@ fn ours(bytes: &[u8], method: &Method) -> Result<Option<Read>, Malformed> {
     };
     let mut head = *read.head;
     head.fields.remove(CONTENT_LENGTH);
-    Ok(Some(Read { status: head.status, fields: head.fields.into(), data, trailers, is_whole }))
+    Ok(Some(Read { status: head.status, fields: head.fields.to_map(), data, trailers, is_whole }))
 }
 
 /// The same by hyper.

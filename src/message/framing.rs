@@ -13,7 +13,8 @@ use http::{
 
 use super::{
     Fields,
-    head::{self, MOST_FIELDS},
+    fields::{field, visible},
+    head::MOST_FIELDS,
     inbox::LongHead,
 };
 
@@ -294,7 +295,7 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// In chunks, under a head with these fields.
     pub(crate) fn chunked(fields: &Fields) -> Self {
-        let announced = fields.get_all(TRAILER).filter_map(|value| value.to_str().ok());
+        let announced = fields.get_all(TRAILER).filter_map(visible);
         let names = announced.flat_map(|value| value.split(',')).map(str::trim);
         Self::Chunked(names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect())
     }
@@ -338,7 +339,7 @@ impl Outgoing {
                 to.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {
                     if announced.contains(name) && may_trail(name) {
-                        head::field(to, name.as_str(), value.as_bytes());
+                        field(to, name.as_str(), value.as_bytes());
                     }
                 }
                 to.extend_from_slice(b"\r\n");

@@ -1,10 +1,10 @@
 //! What heads of requests and of responses have in common (RFC 9112 §2 and §5).
 
-use std::{cell::RefCell, ops::Range};
+use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderName, HeaderValue,
+    HeaderName,
     header::{
         ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
         CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG, HOST, InvalidHeaderName, LAST_MODIFIED,
@@ -18,47 +18,37 @@ use super::Fields;
 /// The most fields in a head or among trailers.
 pub(crate) const MOST_FIELDS: usize = 100;
 
-thread_local! {
-    /// Where the names and the values of the head lie that is being read.
-    static PLACES: RefCell<Vec<[Range<usize>; 2]>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Where `part` lies in `whole`, of which it is a part.
 pub(super) fn place(part: &[u8], whole: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
     start..start + part.len()
 }
 
-/// Notes where `parsed` fields lie in the bytes that they were parsed from, for [`fields`]: the head is cut off those
-/// bytes before its values can be made parts of it.
-pub(super) fn note(parsed: &[Header<'_>], bytes: &[u8]) {
-    PLACES.with_borrow_mut(|places| {
-        places.clear();
-        places.extend(parsed.iter().map(|field| [place(field.name.as_bytes(), bytes), place(field.value, bytes)]));
-    });
-}
-
-/// Reads the fields that were noted last, of the head that `bytes` are, into `fields`, and makes room for `more`. `take`
-/// is shown each, and says whether it counts.
-pub(super) fn fields<E>(
-    bytes: &Bytes,
+/// Puts the fields that were `parsed` from `head` into `fields`, and makes room for `more`. `take` is shown each, and says
+/// whether it counts.
+pub(super) fn read<E>(
+    parsed: &[Header<'_>],
+    head: &[u8],
     fields: &mut Fields,
     more: usize,
     bad: impl Fn(httparse::Error) -> E,
-    mut take: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, E>,
+    mut take: impl FnMut(&HeaderName, &[u8]) -> Result<bool, E>,
 ) -> Result<(), E> {
-    PLACES.with_borrow(|places| {
-        fields.reserve(places.len() + more);
-        for [name, value] in places {
-            let name = self::name(&bytes[name.clone()]).map_err(|_| bad(httparse::Error::HeaderName))?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
-                .map_err(|_| bad(httparse::Error::HeaderValue))?;
-            if take(&name, &value)? {
-                fields.append(name, value);
-            }
+    fields.reserve(parsed.len() + more);
+    for field in parsed {
+        let name = name(field.name.as_bytes()).map_err(|_| bad(httparse::Error::HeaderName))?;
+        if take(&name, field.value)? {
+            fields.append_read(name, place(field.value, head));
         }
-        Ok(())
-    })
+    }
+    Ok(())
+}
+
+/// Cuts the head off that `bytes` begin with, which `fields` were read from, and leaves it to them.
+pub(super) fn cut(bytes: &mut BytesMut, length: usize, fields: &mut Fields) -> Bytes {
+    let head = bytes.split_to(length).freeze();
+    fields.set_text(head.clone());
+    head
 }
 
 /// The name of a field. Those that most heads have are told at a glance where they are spelt as most spell them.
@@ -88,14 +78,6 @@ fn name(text: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
         b"Vary" | b"vary" => VARY,
         _ => return HeaderName::from_bytes(text),
     })
-}
-
-/// Writes one field line.
-pub(crate) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
-    to.extend_from_slice(name.as_bytes());
-    to.extend_from_slice(b": ");
-    to.extend_from_slice(value);
-    to.extend_from_slice(b"\r\n");
 }
 
 /// A number as text.
@@ -140,8 +122,8 @@ pub(crate) fn digits(text: &[u8]) -> Option<u64> {
 }
 
 /// What `Connection` says of the connection itself: `close`, and `keep-alive`.
-pub(super) fn persistence(connection: &HeaderValue) -> (bool, bool) {
-    let members = connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+pub(super) fn persistence(connection: &[u8]) -> (bool, bool) {
+    let members = connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.fold((false, false), |(closes, keeps), member| {
         (closes || member.eq_ignore_ascii_case(b"close"), keeps || member.eq_ignore_ascii_case(b"keep-alive"))
     })

@@ -28,7 +28,7 @@ pub mod fuzz;
 
 pub use self::{
     client_body::{ClientBody, GivenUp},
-    fields::{Fields, Iter},
+    fields::{Fields, visible},
     whole::{Request, RequestHead, Response, ResponseHead},
 };
 pub(crate) use self::{

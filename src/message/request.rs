@@ -10,8 +10,9 @@ use http::{
 use httparse::{Header, ParserConfig, Status};
 
 use super::{
+    fields::field,
     framing::{Body, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field},
+    head::{self, MOST_FIELDS, decimal, digits},
     inbox::LongHead,
     whole::{Head as _, RequestHead},
 };
@@ -56,23 +57,20 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Taken>, StatusCode> {
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(bad)?;
     let target = head::place(target.as_bytes(), bytes);
-    head::note(request.headers, bytes);
-    let bytes = bytes.split_to(length_of_head).freeze();
-    let target = Uri::from_maybe_shared(bytes.slice(target)).map_err(bad)?;
     let is_old = minor == 0;
     let (mut length, mut is_coded, mut is_chunked, mut expects_continue) = (None, false, false, false);
     let (mut closes, mut asks_to_keep) = (false, false);
     // Those that the proxy adds have room too.
     let mut head = RequestHead::empty();
-    head::fields(&bytes, &mut head.fields, 4, bad, |name, value| {
+    head::read(request.headers, bytes, &mut head.fields, 4, bad, |name, value| {
         match *name {
             TRANSFER_ENCODING => {
                 is_coded = true;
                 // `chunked` is the last coding of the last line, or the body has no end (RFC 9112 §6.1).
-                is_chunked = value.as_bytes().rsplit(|byte| *byte == b',').next().is_some_and(is_chunks);
+                is_chunked = value.rsplit(|byte| *byte == b',').next().is_some_and(is_chunks);
             }
             CONTENT_LENGTH => {
-                let stated = digits(value.as_bytes()).ok_or(StatusCode::BAD_REQUEST)?;
+                let stated = digits(value).ok_or(StatusCode::BAD_REQUEST)?;
                 match length {
                     Some(length) if length != stated => return Err(StatusCode::BAD_REQUEST),
                     // The same once more.
@@ -85,11 +83,13 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Taken>, StatusCode> {
                 let said = head::persistence(value);
                 (closes, asks_to_keep) = (closes | said.0, asks_to_keep | said.1);
             }
-            EXPECT => expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+            EXPECT => expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
         Ok(true)
     })?;
+    let text = head::cut(bytes, length_of_head, &mut head.fields);
+    head.target = Uri::from_maybe_shared(text.slice(target)).map_err(bad)?;
     let body = match length {
         // HTTP/1.0 has no codings (RFC 9112 §6.1).
         _ if is_coded && (is_old || !is_chunked) => return Err(StatusCode::BAD_REQUEST),
@@ -102,7 +102,6 @@ pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Taken>, StatusCode> {
         closes = true;
     }
     head.method = method;
-    head.target = target;
     head.version = if is_old { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(Some(Taken {
         head,
@@ -143,13 +142,10 @@ pub(crate) fn write(head: &RequestHead, framing: &Outgoing, to: &mut Vec<u8>) {
     to.extend_from_slice(target.as_bytes());
     to.extend_from_slice(b" HTTP/1.1\r\n");
     let mut stated_length = false;
-    for (name, value) in &head.fields {
-        if *name == CONTENT_LENGTH {
-            stated_length = true;
-        } else if *name != TRANSFER_ENCODING {
-            field(to, name.as_str(), value.as_bytes());
-        }
-    }
+    head.fields.write(to, |name, _| {
+        stated_length |= *name == CONTENT_LENGTH;
+        !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING)
+    });
     match framing {
         Outgoing::Nothing if stated_length => field(to, CONTENT_LENGTH.as_str(), b"0"),
         Outgoing::Nothing | Outgoing::ToEnd => {}

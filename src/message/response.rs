@@ -13,8 +13,9 @@ use hyper::ext::ReasonPhrase;
 
 use super::{
     Fields,
+    fields::field,
     framing::{Body, Malformed, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field},
+    head::{self, MOST_FIELDS, decimal, digits},
     whole::{Head as _, ResponseHead},
 };
 
@@ -51,17 +52,15 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Taken
     let status = StatusCode::from_u16(code).map_err(|_| Malformed::Head(httparse::Error::Status))?;
     let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    head::note(response.headers, bytes);
-    let bytes = bytes.split_to(end).freeze();
     let (mut is_coded, mut lengths, mut length) = (false, 0, None);
     let (mut closes, mut keeps_alive) = (false, minor == 1);
     let mut head = ResponseHead::empty();
-    head::fields(&bytes, &mut head.fields, 2, Malformed::Head, |name, value| {
+    head::read(response.headers, bytes, &mut head.fields, 2, Malformed::Head, |name, value| {
         match *name {
             TRANSFER_ENCODING => is_coded = true,
             CONTENT_LENGTH => {
                 lengths += 1;
-                length = digits(value.as_bytes());
+                length = digits(value);
             }
             CONNECTION => {
                 // `close` on any line is the last word (RFC 9112 §9.3).
@@ -72,6 +71,7 @@ pub(crate) fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Taken
         }
         Ok(true)
     })?;
+    head::cut(bytes, end, &mut head.fields);
     let is_chunked = is_coded && is_chunked(&head.fields, minor)?;
     if lengths > 1 || (lengths == 1 && length.is_none()) {
         length = Some(one_length(&mut head.fields)?);
@@ -133,26 +133,29 @@ pub(crate) fn write(head: &ResponseHead, framing: &Outgoing, length: &SizeHint, 
         to.extend_from_slice(b"\r\n");
     }
     let is_chunked = matches!(framing, Outgoing::Chunked(_));
-    let (mut has_date, mut stated) = (false, None);
-    for (name, value) in &head.fields {
-        match *name {
-            CONTENT_LENGTH => stated = Some(value),
-            TRANSFER_ENCODING => {}
-            // Said below, once.
-            CONNECTION if value.as_bytes().eq_ignore_ascii_case(b"close") => {}
-            TRAILER if !is_chunked => {}
-            _ => {
-                has_date |= *name == DATE;
-                field(to, name.as_str(), value.as_bytes());
-            }
+    let (mut has_date, mut is_stated) = (false, false);
+    head.fields.write(to, |name, value| match *name {
+        CONTENT_LENGTH => {
+            is_stated = true;
+            false
         }
-    }
+        TRANSFER_ENCODING => false,
+        // Said below, once.
+        CONNECTION => !value.eq_ignore_ascii_case(b"close"),
+        TRAILER => is_chunked,
+        DATE => {
+            has_date = true;
+            true
+        }
+        _ => true,
+    });
+    let stated = if is_stated { head.fields.get_all(CONTENT_LENGTH).last() } else { None };
     match framing {
         Outgoing::Length(length) => field(to, CONTENT_LENGTH.as_str(), decimal(*length, &mut [0; 20])),
         Outgoing::Chunked(_) => field(to, TRANSFER_ENCODING.as_str(), b"chunked"),
         Outgoing::ToEnd => {}
         Outgoing::Nothing if *how.method == Method::HEAD => match (stated, length.exact()) {
-            (Some(stated), _) => field(to, CONTENT_LENGTH.as_str(), stated.as_bytes()),
+            (Some(stated), _) => field(to, CONTENT_LENGTH.as_str(), stated),
             (None, Some(length @ 1..)) => field(to, CONTENT_LENGTH.as_str(), decimal(length, &mut [0; 20])),
             (None, _) => {}
         },
@@ -200,7 +203,7 @@ fn is_bodiless(status: StatusCode, method: &Method) -> bool {
 fn is_chunked(fields: &Fields, minor: u8) -> Result<bool, Malformed> {
     let mut codings = fields.get_all(TRANSFER_ENCODING);
     let Some(coding) = codings.next() else { return Ok(false) };
-    let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let is_chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
     if is_chunked && codings.next().is_none() && minor == 1 { Ok(true) } else { Err(Malformed::TransferCoding) }
 }
 
@@ -208,7 +211,7 @@ fn is_chunked(fields: &Fields, minor: u8) -> Result<bool, Malformed> {
 fn one_length(fields: &mut Fields) -> Result<u64, Malformed> {
     let length = {
         let lines = fields.get_all(CONTENT_LENGTH);
-        let mut members = lines.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let mut members = lines.flat_map(|value| value.split(|byte| *byte == b','));
         let length = members.next().and_then(|member| digits(member.trim_ascii())).ok_or(Malformed::Length)?;
         let is_one = members.all(|member| digits(member.trim_ascii()) == Some(length));
         if is_one { length } else { return Err(Malformed::Length) }
@@ -269,7 +272,7 @@ mod tests {
     fn lengths_that_agree_are_passed_on_as_one() {
         let read = parsed("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5\r\n\r\n").expect("a head");
         let lengths: Vec<_> = read.head.fields.get_all(CONTENT_LENGTH).collect();
-        assert_eq!(lengths, ["5"]);
+        assert_eq!(lengths, [b"5"]);
     }
 
     #[test]

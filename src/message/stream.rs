@@ -10,7 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{BoxError, Fields, GivenUp};
+use super::{BoxError, Fields, GivenUp, visible};
 
 /// A body as it comes. What has been taken of it makes room for as much again.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Received {
     /// What comes on `stream` after a head with `fields`.
     pub(crate) fn new(stream: RecvStream, fields: &Fields) -> Self {
         let is_over = stream.is_end_stream();
-        let left = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let left = fields.get(CONTENT_LENGTH).and_then(|length| visible(length)?.parse().ok());
         Self { stream, left, has_all_data: is_over, is_over }
     }
 

@@ -139,10 +139,10 @@ impl ResponseHead {
     }
 
     /// The same in the `http` crate's type, and this one kept for the next.
-    pub(crate) fn into_http(mut self: Box<Self>) -> http::Response<()> {
+    pub(crate) fn into_http(self: Box<Self>) -> http::Response<()> {
         let mut response = http::Response::new(());
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.fields.drain();
+        *response.headers_mut() = self.fields.to_map();
         self.recycle();
         response
     }
@@ -184,7 +184,7 @@ impl<B> From<Request<B>> for http::Request<B> {
         *whole.method_mut() = method;
         *whole.uri_mut() = target;
         *whole.version_mut() = version;
-        *whole.headers_mut() = fields.into();
+        *whole.headers_mut() = fields.to_map();
         whole
     }
 }

@@ -7,7 +7,7 @@ use http::{
 
 use super::hop::list;
 use crate::{
-    message::{Fields, RequestHead},
+    message::{Fields, RequestHead, visible},
     reply::{self, Code, Refusal},
 };
 
@@ -70,7 +70,7 @@ pub(super) fn request(head: &RequestHead, rare: Rare, pseudonym: &str) -> Result
     }
     if rare.expect
         && let Some(expectation) = head.fields.get(EXPECT)
-        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+        && !expectation.eq_ignore_ascii_case(b"100-continue")
     {
         return Err(Refusal::new(
             Code::ExpectationFailed,
@@ -98,7 +98,7 @@ pub(super) fn forwards_left(head: &RequestHead) -> Option<u64> {
     if head.method != Method::OPTIONS {
         return None;
     }
-    head.fields.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
+    visible(head.fields.get(MAX_FORWARDS)?)?.parse().ok()
 }
 
 /// Who took a message, by a member of `Via`: its second word (RFC 9110 §7.6.3).
@@ -121,7 +121,7 @@ fn transfer_coding(fields: &Fields) -> Result<(), Refusal> {
 /// Whether `Transfer-Encoding` is exactly `chunked`.
 fn is_chunked_alone(fields: &Fields) -> bool {
     let mut codings = fields.get_all(TRANSFER_ENCODING);
-    codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    codings.next().is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()
 }
 

@@ -3,7 +3,7 @@
 use std::{rc::Rc, task::Poll, time::Duration};
 
 use http::{
-    HeaderMap, Method, Request, Uri, Version,
+    Method, Request, Uri, Version,
     header::{CONNECTION, HOST, UPGRADE},
     uri::{Authority, Scheme},
 };
@@ -101,23 +101,15 @@ fn h2_request(head: &RequestHead, target: &Target) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
-    let mut host = None;
-    let mut headers = HeaderMap::with_capacity(head.fields.len());
-    for (name, value) in &head.fields {
-        match *name {
-            CONNECTION | UPGRADE => {}
-            HOST => host = Some(value),
-            _ => drop(headers.append(name, value.clone())),
-        }
-    }
-    *request.headers_mut() = headers;
+    *request.headers_mut() = head.fields.to_map_without(|name| matches!(*name, CONNECTION | UPGRADE | HOST));
+    let host = head.fields.get(HOST);
     let mut parts = head.target.clone().into_parts();
     parts.scheme = Some(if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = host.and_then(|host| {
-        if *host == target.authority {
+        if target.authority == *host {
             return Some(target.h2_authority.clone());
         }
-        Authority::try_from(host.as_bytes()).ok()
+        Authority::try_from(host).ok()
     });
     // A head that was made here has all three parts; what could not be joined is no request.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Version,
     header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, ORIGIN, REFERER, TE, UPGRADE, VIA},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     listen::{Connection, Peer},
-    message::{Fields, RequestHead},
+    message::{Fields, RequestHead, visible},
     reply::{Code, Refusal},
     session::{TokenKind, snapshot::Snapshot},
 };
@@ -33,7 +34,7 @@ pub(super) struct Hop {
     /// The protocol that it would switch to.
     pub(super) upgrade: Option<HeaderValue>,
     /// What the client calls us.
-    pub(super) host: Option<HeaderValue>,
+    pub(super) host: Option<Bytes>,
 }
 
 impl Hop {
@@ -93,12 +94,12 @@ pub(super) fn head(
     }
     let upstream = &rule.target.settings;
     let sent_host = match &host {
-        Some(host) if upstream.preserve_host => host.clone(),
+        Some(host) if upstream.preserve_host => value(host)?,
         _ => rule.target.authority.clone(),
     };
     if (rare.origin || rare.referer)
         && !upstream.preserve_host
-        && let Some(local) = host.as_ref().and_then(local_origin)
+        && let Some(local) = host.as_ref().and_then(|host| local_origin(host))
     {
         rewrite_origin(&mut head.fields, rule, &local);
     }
@@ -116,15 +117,22 @@ pub(super) fn head(
     Ok(Hop { wants_trailers: removed.wants_trailers, upgrade, host })
 }
 
-fn local_origin(host: &HeaderValue) -> Option<String> {
-    Some(format!("http://{}", host.to_str().ok()?))
+fn local_origin(host: &[u8]) -> Option<String> {
+    Some(format!("http://{}", visible(host)?))
+}
+
+/// What a client said, said again.
+fn value(text: &Bytes) -> Result<HeaderValue, Refusal> {
+    // A value for certain: it was one.
+    HeaderValue::from_maybe_shared(text.clone())
+        .map_err(|_| Refusal::new(Code::BadRequest, "the Host is no value of a header", "send another Host"))
 }
 
 /// What the client called us: the target's authority (HTTP/2, absolute-form), else `Host`.
-fn host(head: &RequestHead) -> Option<HeaderValue> {
+fn host(head: &RequestHead) -> Option<Bytes> {
     match head.target.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => head.fields.get(HOST).cloned(),
+        Some(authority) => Some(Bytes::copy_from_slice(authority.as_str().as_bytes())),
+        None => head.fields.get_shared(HOST),
     }
 }
 
@@ -139,7 +147,7 @@ fn join_cookies(fields: &mut Fields) {
     if fields.get_all(COOKIE).nth(1).is_none() {
         return;
     }
-    let joined = fields.get_all(COOKIE).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined = fields.get_all(COOKIE).collect::<Vec<_>>().join(&b"; "[..]);
     if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
         fields.insert(COOKIE, cookie);
     }
@@ -165,13 +173,13 @@ fn reannounce(fields: &mut Fields, wants_trailers: bool, upgrade: Option<&Header
 /// A page that was served through the proxy has the proxy's origin; to the upstream that is its own.
 fn rewrite_origin(fields: &mut Fields, rule: &Rule, local: &str) {
     let target = &rule.target;
-    if fields.get(ORIGIN).is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(local.as_bytes()))
+    if fields.get(ORIGIN).is_some_and(|origin| origin.eq_ignore_ascii_case(local.as_bytes()))
         && let Ok(origin) = HeaderValue::from_str(&target.origin)
     {
         fields.insert(ORIGIN, origin);
     }
     let rewritten = fields.get(REFERER).and_then(|referer| {
-        let path = referer.to_str().ok()?.strip_prefix(local)?;
+        let path = visible(referer)?.strip_prefix(local)?;
         if !path.is_empty() && !path.starts_with('/') {
             return None;
         }
@@ -182,7 +190,7 @@ fn rewrite_origin(fields: &mut Fields, rule: &Rule, local: &str) {
     }
 }
 
-fn forwarded(fields: &mut Fields, connection: &Connection, host: Option<&HeaderValue>) {
+fn forwarded(fields: &mut Fields, connection: &Connection, host: Option<&Bytes>) {
     let address = match connection.peer {
         Peer::Tcp(address) => Some(address.ip()),
         Peer::Unix { .. } => None,
@@ -193,7 +201,7 @@ fn forwarded(fields: &mut Fields, connection: &Connection, host: Option<&HeaderV
         Some(address) => address.to_string(),
         None => "unknown".into(),
     };
-    let host_text = host.and_then(|host| host.to_str().ok());
+    let host_text = host.and_then(|host| visible(host));
     let text = match host_text {
         Some(host) => format!("for={node};proto=http;host=\"{host}\""),
         None => format!("for={node};proto=http"),
@@ -204,8 +212,8 @@ fn forwarded(fields: &mut Fields, connection: &Connection, host: Option<&HeaderV
     if let Some(value) = address.and_then(|address| HeaderValue::from_str(&address.to_string()).ok()) {
         fields.insert(X_FORWARDED_FOR, value);
     }
-    if let Some(host) = host {
-        fields.insert(X_FORWARDED_HOST, host.clone());
+    if let Some(host) = host.and_then(|host| value(host).ok()) {
+        fields.insert(X_FORWARDED_HOST, host);
     }
     fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
 }

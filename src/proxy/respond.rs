@@ -9,7 +9,7 @@ use http::{
 
 use super::{Cookies, hop, inject::Hop, plan::Rule, route};
 use crate::{
-    message::{Fields, ResponseHead},
+    message::{Fields, ResponseHead, visible},
     session::snapshot::Snapshot,
 };
 
@@ -24,30 +24,33 @@ pub(super) fn fields(fields: &mut Fields, rule: &Rule, hop: &Hop) {
         && upstream.rewrite_location
         && let Some(local) = hop.local_origin()
     {
-        rewrite(fields, &[LOCATION, CONTENT_LOCATION], |value| location(value, rule, &local));
+        fields.rewrite(
+            |name, value| {
+                if matches!(*name, LOCATION | CONTENT_LOCATION) { location(value, rule, &local) } else { None }
+            },
+        );
     }
     if !found.cookies {
         return;
     }
     match upstream.cookies {
-        Cookies::Drop => drop(fields.remove(SET_COOKIE)),
-        Cookies::Rewrite => rewrite(fields, &[SET_COOKIE], |value| cookie(value, rule)),
-        Cookies::Pass => {}
-    }
-}
-
-/// Puts what `as_new` makes of a value in its place, in every field that has one of `names`.
-fn rewrite(fields: &mut Fields, names: &[HeaderName], as_new: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
-    for (_, value) in fields.iter_mut().filter(|(name, _)| names.contains(name)) {
-        if let Some(new) = as_new(value) {
-            *value = new;
+        Cookies::Drop => {
+            fields.remove(SET_COOKIE);
         }
+        Cookies::Rewrite => {
+            fields.rewrite(|name, value| if *name == SET_COOKIE { cookie(value, rule) } else { None });
+        }
+        Cookies::Pass => {}
     }
 }
 
 /// What a 426 asks for, which it must say to the client too (RFC 9110 §15.5.22): such an upgrade passes through here.
 pub(super) fn offered(head: &ResponseHead) -> Option<HeaderValue> {
-    if head.status == StatusCode::UPGRADE_REQUIRED { head.fields.get(UPGRADE).cloned() } else { None }
+    if head.status == StatusCode::UPGRADE_REQUIRED {
+        HeaderValue::from_bytes(head.fields.get(UPGRADE)?).ok()
+    } else {
+        None
+    }
 }
 
 /// Says to the client that the protocol changes, or could.
@@ -69,7 +72,7 @@ pub(super) fn session(fields: &mut Fields, snapshot: &Snapshot) {
 }
 
 /// A location at the upstream's own origin, as the client can reach it; `None` where it stays as it is.
-fn location(value: &HeaderValue, rule: &Rule, local: &str) -> Option<HeaderValue> {
+fn location(value: &[u8], rule: &Rule, local: &str) -> Option<HeaderValue> {
     let text = &*text(value);
     if let Some(path) = at_origin(text, &rule.target.origin) {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -105,7 +108,7 @@ fn at_origin<'a>(text: &'a str, origin: &str) -> Option<&'a str> {
 
 /// A cookie that a plain HTTP client on localhost keeps and sends back: without `Domain` and `Secure`, with a `Path`
 /// that it sees. `__Host-` and `__Secure-` promise what is removed here, so they stay as they are (RFC 6265bis §4.1.3).
-fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
+fn cookie(value: &[u8], rule: &Rule) -> Option<HeaderValue> {
     let text = text(value);
     let mut attributes = text.split(';');
     let pair = attributes.next()?;
@@ -135,8 +138,8 @@ fn cookie(value: &HeaderValue, rule: &Rule) -> Option<HeaderValue> {
 }
 
 /// A value as text, one character a byte: what is not ASCII is nobody's to judge, and comes out as it went in.
-fn text(value: &HeaderValue) -> Cow<'_, str> {
-    value.to_str().map_or_else(|_| value.as_bytes().iter().map(|byte| char::from(*byte)).collect(), Cow::Borrowed)
+fn text(value: &[u8]) -> Cow<'_, str> {
+    visible(value).map_or_else(|| value.iter().map(|byte| char::from(*byte)).collect(), Cow::Borrowed)
 }
 
 /// Such a text as a value again.
@@ -178,7 +181,7 @@ mod tests {
             ("", "/\\evil.example", "/\\evil.example"),
         ] {
             let value = HeaderValue::from_str(given).expect("a value");
-            let is = location(&value, &rule(&format!("http://api.test{base}")), local).unwrap_or(value);
+            let is = location(value.as_bytes(), &rule(&format!("http://api.test{base}")), local).unwrap_or(value);
             assert_eq!(is.to_str().expect("text"), expected, "{base} {given:?}");
         }
     }

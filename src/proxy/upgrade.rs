@@ -22,7 +22,8 @@ pub(super) fn switch(
     asked: Option<&HeaderValue>,
 ) -> Result<Response<Body>, Failure> {
     let Some(asked) = asked else { return Err(Failure::Malformed(None)) };
-    let protocol = head.fields.get(UPGRADE).unwrap_or(asked).clone();
+    let protocol = head.fields.get(UPGRADE).map_or_else(|| Ok(asked.clone()), HeaderValue::from_bytes);
+    let protocol = protocol.map_err(|_| Failure::Malformed(None))?;
     if !is_among(&protocol, asked) {
         return Err(Failure::Malformed(None));
     }

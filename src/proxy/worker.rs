@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc};
 
-use http::{StatusCode, header::UPGRADE};
+use http::{HeaderValue, StatusCode, header::UPGRADE};
 
 use super::{
     Body, ClientValue, Inject, Plan, Routing,
@@ -104,7 +104,7 @@ impl Proxy {
     ) -> impl Future<Output = Response<Body>> {
         let Request { mut head, body } = request;
         async move {
-            let form = Form::of(&head.fields);
+            let form = Form::of(head.fields.iter());
             let answer = self.forward(&mut head, body, &connection, form).await;
             // The next head is read into what this request's leaves.
             head.recycle();
@@ -285,7 +285,7 @@ fn respond(
 ) -> Result<Response<Body>, Stop> {
     let Response { mut head, body } = response;
     let mut response = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let protocol = head.fields.get(UPGRADE).cloned();
+        let protocol = head.fields.get(UPGRADE).and_then(|protocol| HeaderValue::from_bytes(protocol).ok());
         respond::fields(&mut head.fields, &lane.rule, hop);
         if let Some(protocol) = protocol {
             head.fields.insert(UPGRADE, protocol);

@@ -60,13 +60,14 @@ where
     /// What the response to an admitted request may have; the response to any other.
     fn admit(&self, head: &RequestHead, length: Option<usize>) -> Result<G::Grant, Box<Response<B>>> {
         if let Err(refusal) = self.fits(&head.fields, length) {
-            return Err(Box::new(self.refuse(&refusal, Form::of(&head.fields))));
+            return Err(Box::new(self.refuse(&refusal, Form::of(head.fields.iter()))));
         }
         self.server.gate.check(head, &self.connection, &self.peer).map_err(|denied| {
             Box::new(match *denied {
                 Denied::Answered(response) => response.map(B::from).into(),
                 Denied::Refused { refusal, grant } => {
-                    let mut response = Response::from(reply::respond(&refusal, Form::of(&head.fields)).map(B::from));
+                    let mut response =
+                        Response::from(reply::respond(&refusal, Form::of(head.fields.iter())).map(B::from));
                     if let Some(grant) = grant {
                         self.server.gate.decorate(&grant, &mut response.head.fields);
                     }

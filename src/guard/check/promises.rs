@@ -1,6 +1,6 @@
 //! Two promises that hold for every request, whatever it says.
 
-use http::Request;
+use http::{HeaderValue, Request};
 use proptest::prelude::*;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Exact requests and their exact verdicts: rows S1–S17 and S26–S28 of the threat model.
 
-use http::{Request, Uri, header::VARY};
+use http::{HeaderValue, Request, Uri, header::VARY};
 
 use super::*;
 use crate::{guard::UserSpec, reply::Code, secret::Secret};

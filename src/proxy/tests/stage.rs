@@ -59,7 +59,7 @@ impl Gate for Open {
     fn peer(&self, _: &Connection) {}
 
     fn check(&self, head: &RequestHead, _: &Connection, (): &()) -> Result<(), Box<Denied<()>>> {
-        if head.fields.get("host").is_some_and(|host| host == "evil.example") {
+        if head.fields.get("host").is_some_and(|host| host == b"evil.example") {
             let refusal = Refusal::new(Code::HostNotAllowed, "the Host is not ours", "guard.hosts");
             return Err(Box::new(Denied::Refused { refusal, grant: None }));
         }

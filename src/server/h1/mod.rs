@@ -248,5 +248,5 @@ fn begin<B: Body<Data = Bytes> + Unpin>(
 
 /// Whether a response says that it is the last.
 fn closes(head: &ResponseHead) -> bool {
-    head.fields.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+    head.fields.get(CONNECTION).is_some_and(|value| value.eq_ignore_ascii_case(b"close"))
 }

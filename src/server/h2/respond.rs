@@ -114,7 +114,7 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 fn strip(fields: &mut Fields) {
     let mut nominated: Vec<HeaderName> = fields
         .get_all(CONNECTION)
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .flat_map(|value| value.split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
     nominated.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -140,9 +140,11 @@ mod tests {
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
             prepare(&mut fields, length);
-            assert!(fields.remove(DATE).is_some(), "{before:?}");
-            let mut left: Vec<_> =
-                fields.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+            assert!(fields.remove(DATE), "{before:?}");
+            let mut left: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| (name.as_str(), crate::message::visible(value).expect("text")))
+                .collect();
             left.sort_unstable();
             assert_eq!(left, after, "{before:?}");
         }
@@ -152,6 +154,6 @@ mod tests {
     fn a_date_that_is_there_stays() {
         let mut fields = Fields::from_iter([(DATE, HeaderValue::from_static("then"))]);
         prepare(&mut fields, None);
-        assert_eq!(fields.get_all(DATE).collect::<Vec<_>>(), ["then"]);
+        assert_eq!(fields.get_all(DATE).collect::<Vec<_>>(), [b"then"]);
     }
 }
