@@ -4,8 +4,7 @@
 //! to hash them into a map, and nothing has to be placed, moved or grown. What each operation does, it does in one pass,
 //! however often a name is there.
 //!
-//! What was read stays where it was read: a value is a part of the head's bytes, which the parser has looked at already,
-//! and lines that nobody touched are written as they lie there.
+//! What was read stays where it was read: a value is a place in the head's bytes, which the parser has looked at already.
 
 use std::{fmt, ops::Range};
 
@@ -23,34 +22,16 @@ pub struct Fields {
 #[derive(Clone)]
 enum Value {
     /// A part of the head.
-    Read(Place),
+    Read(Range<usize>),
     /// Made, or read elsewhere.
     Made(HeaderValue),
 }
 
-/// Where in a head a field lies.
-#[derive(Clone)]
-pub(super) struct Place {
-    /// Where its line begins.
-    pub(super) line: usize,
-    pub(super) value: Range<usize>,
-    /// Whether its line is as we would write it.
-    is_plain: bool,
-}
-
-impl Place {
-    /// Of a field whose name and value lie there in `head`.
-    pub(super) fn of(name: &Range<usize>, value: Range<usize>, head: &[u8]) -> Self {
-        let is_plain = head.get(name.end..value.start) == Some(b": ")
-            && head.get(value.end..).is_some_and(|rest| rest.starts_with(b"\r\n"));
-        Self { line: name.start, value, is_plain }
-    }
-}
-
 impl Value {
+    #[inline]
     fn bytes<'f>(&'f self, text: &'f [u8]) -> &'f [u8] {
         match self {
-            Self::Read(place) => &text[place.value.clone()],
+            Self::Read(place) => &text[place.clone()],
             Self::Made(value) => value.as_bytes(),
         }
     }
@@ -61,6 +42,15 @@ impl Value {
 pub fn visible(value: &[u8]) -> Option<&str> {
     let is_visible = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
     if value.iter().all(is_visible) { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// Writes one field line.
+#[inline]
+pub(super) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value);
+    to.extend_from_slice(b"\r\n");
 }
 
 impl Fields {
@@ -100,16 +90,9 @@ impl Fields {
     }
 
     /// Adds a field that was read behind the others, of the head that will be [the text](Self::set_text).
-    pub(super) fn append_read(&mut self, name: HeaderName, place: Place) {
+    #[inline]
+    pub(super) fn append_read(&mut self, name: HeaderName, place: Range<usize>) {
         self.list.push((name, Value::Read(place)));
-    }
-
-    /// The places of those that were read, with the lengths of their names.
-    pub(super) fn places(&self) -> impl Iterator<Item = Range<usize>> {
-        self.list.iter().filter_map(|(name, value)| match value {
-            Value::Read(place) => Some(place.line..place.line + name.as_str().len()),
-            Value::Made(_) => None,
-        })
     }
 
     /// Says which bytes those are that were read.
@@ -145,7 +128,7 @@ impl Fields {
         HeaderName: PartialEq<N>,
     {
         match &self.list.iter().find(|(known, _)| *known == name)?.1 {
-            Value::Read(place) => Some(self.text.slice(place.value.clone())),
+            Value::Read(place) => Some(self.text.slice(place.clone())),
             Value::Made(value) => Some(Bytes::copy_from_slice(value.as_bytes())),
         }
     }
@@ -198,7 +181,7 @@ impl Fields {
         for (name, value) in self.list.iter().filter(|(name, _)| !left_out(name)) {
             let value = match value {
                 // The parser takes for a value what the type does.
-                Value::Read(place) => HeaderValue::from_maybe_shared(self.text.slice(place.value.clone())).ok(),
+                Value::Read(place) => HeaderValue::from_maybe_shared(self.text.slice(place.clone())).ok(),
                 Value::Made(value) => Some(value.clone()),
             };
             if let Some(value) = value {
@@ -250,28 +233,13 @@ impl Fields {
 
     /// Writes those that `passes` says yes to, each on its line (RFC 9112 §5).
     pub(super) fn write(&self, to: &mut Vec<u8>, mut passes: impl FnMut(&HeaderName, &[u8]) -> bool) {
+        // What was read has room then; what was made finds its own.
         to.reserve(self.text.len());
-        // Lines that lie one behind the other and have not been written yet.
-        let mut run = 0..0;
-        for (name, value) in &self.list {
-            if !passes(name, value.bytes(&self.text)) {
-                continue;
-            }
-            match value {
-                Value::Read(Place { line, value, is_plain: true }) => {
-                    if run.end != *line {
-                        to.extend_from_slice(&self.text[run]);
-                        run = *line..*line;
-                    }
-                    run.end = value.end + 2;
-                }
-                value => {
-                    to.extend_from_slice(&self.text[std::mem::take(&mut run)]);
-                    super::head::field(to, name.as_str(), value.bytes(&self.text));
-                }
+        for (name, value) in self.iter() {
+            if passes(name, value) {
+                field(to, name.as_str(), value);
             }
         }
-        to.extend_from_slice(&self.text[run]);
     }
 }
 
@@ -322,10 +290,7 @@ mod tests {
     use http::header::{AUTHORIZATION, HOST};
     use proptest::{collection::vec, prelude::*, sample::select};
 
-    use super::{
-        super::{head, request},
-        *,
-    };
+    use super::{super::request, *};
 
     /// What may be done to fields.
     #[derive(Clone, Debug)]
@@ -420,7 +385,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_read_is_written_as_what_it_says(lines in vec(line(), 0..8), deeds in vec(deed(), 0..4), not in name()) {
+        fn what_was_read_is_written_as_it_says(lines in vec(line(), 0..8), deeds in vec(deed(), 0..4), not in name()) {
             let text = format!("GET / HTTP/1.1\r\n{}\r\n", lines.concat());
             let taken = request::take(&mut BytesMut::from(text.as_bytes())).expect("a head").expect("all of it");
             let mut fields = taken.head.fields;
@@ -440,7 +405,7 @@ mod tests {
             let (mut written, mut expected) = (Vec::new(), Vec::new());
             fields.write(&mut written, |name, _| *name != not);
             for (name, value) in fields.iter().filter(|(name, _)| **name != not) {
-                head::field(&mut expected, name.as_str(), value);
+                field(&mut expected, name.as_str(), value);
             }
             prop_assert_eq!(written, expected);
             let same: Fields = fields.to_map().into();

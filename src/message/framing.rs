@@ -13,8 +13,8 @@ use http::{
 
 use super::{
     Fields,
-    fields::visible,
-    head::{self, MOST_FIELDS},
+    fields::{field, visible},
+    head::MOST_FIELDS,
     inbox::LongHead,
 };
 
@@ -339,7 +339,7 @@ impl Outgoing {
                 to.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {
                     if announced.contains(name) && may_trail(name) {
-                        head::field(to, name.as_str(), value.as_bytes());
+                        field(to, name.as_str(), value.as_bytes());
                     }
                 }
                 to.extend_from_slice(b"\r\n");

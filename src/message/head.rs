@@ -13,7 +13,7 @@ use http::{
 };
 use httparse::Header;
 
-use super::{Fields, fields::Place};
+use super::Fields;
 
 /// The most fields in a head or among trailers.
 pub(crate) const MOST_FIELDS: usize = 100;
@@ -38,8 +38,7 @@ pub(super) fn read<E>(
     for field in parsed {
         let name = name(field.name.as_bytes()).map_err(|_| bad(httparse::Error::HeaderName))?;
         if take(&name, field.value)? {
-            let (at, value) = (place(field.name.as_bytes(), head), place(field.value, head));
-            fields.append_read(name, Place::of(&at, value, head));
+            fields.append_read(name, place(field.value, head));
         }
     }
     Ok(())
@@ -47,12 +46,7 @@ pub(super) fn read<E>(
 
 /// Cuts the head off that `bytes` begin with, which `fields` were read from, and leaves it to them.
 pub(super) fn cut(bytes: &mut BytesMut, length: usize, fields: &mut Fields) -> Bytes {
-    let mut head = bytes.split_to(length);
-    // Lines are passed on as they lie here, with names as HTTP/2 has them too (RFC 9113 §8.2.1).
-    for name in fields.places() {
-        head[name].make_ascii_lowercase();
-    }
-    let head = head.freeze();
+    let head = bytes.split_to(length).freeze();
     fields.set_text(head.clone());
     head
 }
@@ -84,14 +78,6 @@ fn name(text: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
         b"Vary" | b"vary" => VARY,
         _ => return HeaderName::from_bytes(text),
     })
-}
-
-/// Writes one field line.
-pub(crate) fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
-    to.extend_from_slice(name.as_bytes());
-    to.extend_from_slice(b": ");
-    to.extend_from_slice(value);
-    to.extend_from_slice(b"\r\n");
 }
 
 /// A number as text.

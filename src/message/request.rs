@@ -10,8 +10,9 @@ use http::{
 use httparse::{Header, ParserConfig, Status};
 
 use super::{
+    fields::field,
     framing::{Body, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field},
+    head::{self, MOST_FIELDS, decimal, digits},
     inbox::LongHead,
     whole::{Head as _, RequestHead},
 };

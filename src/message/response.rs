@@ -13,8 +13,9 @@ use hyper::ext::ReasonPhrase;
 
 use super::{
     Fields,
+    fields::field,
     framing::{Body, Malformed, Outgoing},
-    head::{self, MOST_FIELDS, decimal, digits, field},
+    head::{self, MOST_FIELDS, decimal, digits},
     whole::{Head as _, ResponseHead},
 };
 
