@@ -95,7 +95,8 @@ impl Page {
 fn elsewhere(head: &Parts) -> Response<Bytes> {
     let path = head.uri.path();
     let problem = answer::not_found(path);
-    match (&head.method, Form::of(&head.headers)) {
+    let form = Form::of(head.headers.iter().map(|(name, value)| (name, value.as_bytes())));
+    match (&head.method, form) {
         (&Method::GET | &Method::HEAD, Form::Page) if path == "/" => answer::to_the_page(StatusCode::FOUND),
         (&Method::GET | &Method::HEAD, Form::Page) => page::failed(&problem),
         _ => answer::problem(&problem),

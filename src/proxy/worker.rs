@@ -1,6 +1,6 @@
 //! One worker's proxy, and the whole story of a request in [`Proxy::forward`].
 
-use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc};
+use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderValue, StatusCode, header::UPGRADE};
 
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     current::CurrentToken,
+    guard::Limiter,
     listen::Connection,
     message::{ClientBody, Head as _, Request, RequestHead, Response},
     metrics::Shard,
@@ -41,6 +42,9 @@ pub struct Proxy {
     pseudonym: String,
     mark: inject::Mark,
     table: RefCell<(u64, Rc<Table>)>,
+    /// How often a failure may be logged, by its code, in the time since `began`.
+    limiter: Limiter,
+    began: Instant,
 }
 
 /// The plan as this worker follows it.
@@ -93,7 +97,9 @@ impl Proxy {
         let version = routing.version();
         let table = Rc::new(Table::new(routing.plan(), None, &figures));
         let mark = inject::Mark::new(&pseudonym);
-        Rc::new(Self { routing, current, figures, pseudonym, mark, table: RefCell::new((version, table)) })
+        let table = RefCell::new((version, table));
+        let (limiter, began) = (Limiter::default(), Instant::now());
+        Rc::new(Self { routing, current, figures, pseudonym, mark, table, limiter, began })
     }
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
@@ -115,12 +121,17 @@ impl Proxy {
                     (refusal, error_type)
                 }
                 Err(Stop::Failed(failure)) => {
-                    tracing::warn!(
-                        error = &failure as &dyn std::error::Error,
-                        error_type = failure.error_type(),
-                        "not forwarded"
-                    );
-                    (failure.refusal(&self.current.snapshot().command("doctor")), failure.error_type())
+                    let refusal = failure.refusal(&self.current.snapshot().command("doctor"));
+                    // An upstream that is down must not fill the journal.
+                    if let Some(suppressed) = self.limiter.admit(refusal.code, self.began.elapsed()) {
+                        tracing::warn!(
+                            error = &failure as &dyn std::error::Error,
+                            error_type = failure.error_type(),
+                            suppressed,
+                            "not forwarded"
+                        );
+                    }
+                    (refusal, failure.error_type())
                 }
             };
             self.figures.refused(refusal.code);

@@ -77,6 +77,22 @@ fn said(document: &Value) -> &str {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_down_does_not_fill_the_log() {
+    const ASKED: usize = 60;
+    let stage = Stage::new().await;
+    let proxy = stage.serve_before("http://127.0.0.1:1", "runtime.workers = 1").await;
+    for _ in 0..ASKED {
+        problem(&wire::get(proxy.address(), "/").await, 502, "upstream_unreachable");
+    }
+    let log = proxy.stop().await.stderr;
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<_> = lines.iter().filter(|line| line["message"] == "not forwarded").collect();
+    // A line a second, and what was left out is counted.
+    assert!((1..ASKED).contains(&told.len()), "{log}");
+    assert_eq!(told[0]["suppressed"], 0, "{log}");
+}
+
+#[tokio::test]
 async fn a_browser_gets_a_page() {
     let stage = Stage::new().await;
     stage.configure("");
