@@ -95,7 +95,7 @@ impl Page {
 fn elsewhere(head: &Parts) -> Response<Bytes> {
     let path = head.uri.path();
     let problem = answer::not_found(path);
-    match (&head.method, Form::of(&head.headers)) {
+    match (&head.method, Form::of(head.headers.iter().map(|(name, value)| (name, value.as_bytes())))) {
         (&Method::GET | &Method::HEAD, Form::Page) if path == "/" => answer::to_the_page(StatusCode::FOUND),
         (&Method::GET | &Method::HEAD, Form::Page) => page::failed(&problem),
         _ => answer::problem(&problem),
