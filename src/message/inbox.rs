@@ -42,11 +42,13 @@ pub(crate) struct Inbox {
     /// How much of `bytes` is known to hold no end of a head.
     searched: usize,
     next_read: usize,
+    /// Whether the buffer has had to grow, for a head that came in pieces.
+    has_grown: bool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { bytes: BytesMut::new(), searched: 0, next_read: READ.0 }
+        Self { bytes: BytesMut::new(), searched: 0, next_read: READ.0, has_grown: false }
     }
 
     /// What has come.
@@ -97,6 +99,8 @@ impl Inbox {
             if self.bytes.is_empty() {
                 // Not grown, which would be to twice its size, or more; and given up before the next is asked for.
                 self.bytes = BytesMut::new();
+            } else {
+                self.has_grown = true;
             }
             self.bytes.reserve(self.next_read);
         }
@@ -113,8 +117,9 @@ impl Inbox {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
-        // One that has grown is not kept.
-        if self.next_read == READ.0 && bytes.capacity() > 0 {
+        // One that has grown is not kept: how much it holds cannot be seen from here.
+        let has_grown = std::mem::take(&mut self.has_grown) || self.next_read > READ.0;
+        if !has_grown && bytes.capacity() > 0 {
             // At a thread's end there may be nowhere to keep it.
             let _: Result<(), _> = BUFFERS.try_with(|buffers| {
                 let mut buffers = buffers.borrow_mut();
@@ -171,6 +176,25 @@ mod tests {
         let growths = (READ.1 / READ.0).ilog2() as usize;
         assert!(reads <= WHOLE / READ.1 + growths, "{reads} reads");
         assert!(buffers.len() <= 1 + growths, "{} buffers", buffers.len());
+    }
+
+    #[test]
+    fn a_buffer_that_a_long_head_made_large_is_kept_for_nobody() {
+        let mut inbox = Inbox::new();
+        for _ in 0..64 {
+            let mut piece = &[b'a'; 1024][..];
+            assert!(inbox.poll_read(&mut piece, &mut Context::from_waker(Waker::noop())).is_ready());
+        }
+        assert_eq!((inbox.len(), inbox.next_read), (64 * 1024, READ.0));
+        drop(inbox.bytes().split());
+        inbox.rest();
+        assert_eq!(BUFFERS.with_borrow(Vec::len), 0);
+        // The next one begins as small as any.
+        let mut piece = &b"a"[..];
+        assert!(inbox.poll_read(&mut piece, &mut Context::from_waker(Waker::noop())).is_ready());
+        inbox.bytes().clear();
+        inbox.rest();
+        assert_eq!(BUFFERS.with_borrow(Vec::len), 1);
     }
 
     /// Bytes that are nearly a request.
