@@ -33,7 +33,7 @@ pub use self::{
 };
 pub(crate) use self::{
     inbox::Inbox,
-    stream::{Halt, Received, Sending},
+    stream::{Halt, RETURNED, Received, Sending},
     transmission::{SendFault, Transmission},
     whole::Head,
 };

@@ -14,7 +14,7 @@ use super::{BoxError, Fields, GivenUp, visible};
 
 /// So much is taken of a body before the room for it is given back, which is work each time. Far less than any window,
 /// so that nobody waits for it.
-const RETURNED: u32 = 4 * 1024;
+pub(crate) const RETURNED: u32 = 4 * 1024;
 
 /// So much may be given to a stream beyond what there is room for. Small pieces, of which many bodies and most messages
 /// are one, need not ask each time; and the first goes with the head, before which a stream has no room.
@@ -49,12 +49,20 @@ pub(crate) enum Halt {
 pub(crate) struct Sending<B> {
     body: B,
     stream: SendStream<Bytes>,
-    /// Data that waits for room, and whether it is the last.
-    waiting: Option<(Bytes, bool)>,
+    /// What waits until there is room for all that was given before.
+    waiting: Option<Waiting>,
     /// How much was given to it since there was room at last.
     unasked: usize,
     /// Whether the stream may wake the task that polls this, should it be reset.
     is_watched: bool,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    /// Data, and whether it is the last.
+    Data(Bytes, bool),
+    /// The body broke off. A reset would take what was given before along.
+    Break(BoxError),
 }
 
 impl Received {
@@ -130,10 +138,15 @@ where
     /// is given, or none can be any more: a body that broke off has then broken off its stream.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Halt>> {
         loop {
-            if let Some((data, is_last)) = ready!(self.poll_room(cx))?
-                && self.give(data, is_last)?
-            {
-                return Poll::Ready(Ok(()));
+            match ready!(self.poll_room(cx))? {
+                Some(Waiting::Data(data, is_last)) => {
+                    let is_over = self.give(data, is_last)?;
+                    if is_over {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Some(Waiting::Break(error)) => return Poll::Ready(Err(self.break_off(error))),
+                None => {}
             }
             let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) else {
                 // Whoever resets the stream does not wait for the body.
@@ -149,7 +162,7 @@ where
                         let is_last = self.body.is_end_stream();
                         if !data.is_empty() && self.unasked + data.len() > UNASKED {
                             self.reserve();
-                            self.waiting = Some((data, is_last));
+                            self.waiting = Some(Waiting::Data(data, is_last));
                         } else if self.give(data, is_last)? {
                             return Poll::Ready(Ok(()));
                         }
@@ -160,10 +173,11 @@ where
                     }
                 },
                 Ok(None) => return Poll::Ready(self.stream.send_data(Bytes::new(), true).map_err(Halt::from)),
-                Err(error) => {
-                    self.stream.send_reset(reason(&*error));
-                    return Poll::Ready(Err(Halt::Body(error)));
+                Err(error) if self.unasked > 0 => {
+                    self.reserve();
+                    self.waiting = Some(Waiting::Break(error));
                 }
+                Err(error) => return Poll::Ready(Err(self.break_off(error))),
             }
         }
     }
@@ -178,9 +192,13 @@ where
         self.stream.reserve_capacity(1);
     }
 
-    /// Waits until the data that waits may be given to the stream: then there is room for all that was given before.
-    /// Where no data waits, at once.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<(Bytes, bool)>, Halt>> {
+    fn break_off(&mut self, error: BoxError) -> Halt {
+        self.stream.send_reset(reason(&*error));
+        Halt::Body(error)
+    }
+
+    /// What waits, once there is room for it and so for all that was given before. Where nothing waits, at once.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Waiting>, Halt>> {
         if self.waiting.is_none() {
             return Poll::Ready(Ok(None));
         }

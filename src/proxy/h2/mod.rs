@@ -18,7 +18,10 @@ use tokio::{task::JoinHandle, time::Instant};
 pub(super) use self::exchange::{Download, Exchange, Fault};
 use self::life::{Heard, Life};
 use super::{connect::Wire, failure::Failure};
-use crate::{listen::Alarm, message::Received};
+use crate::{
+    listen::Alarm,
+    message::{RETURNED, Received},
+};
 
 /// How much of a response may lie here unread, for each stream and for all: what a client does not read must not
 /// stall its neighbours.
@@ -28,6 +31,11 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// So many streams are opened before the upstream has said how many it takes: as many as it should take at least
 /// (RFC 9113 §6.5.2).
 const UNTOLD_STREAMS: usize = 100;
+
+/// So many streams are opened on one connection, however many its upstream takes. Each may owe it nearly [`RETURNED`] of
+/// the window that all share, and together they must not owe all of it.
+const MOST_STREAMS: usize = 512;
+const _: () = assert!(MOST_STREAMS * RETURNED as usize <= CONNECTION_WINDOW as usize / 2);
 
 /// How much of the requests' bodies may lie here unsent, for each stream.
 const SEND_BUFFER: usize = 1024 * 1024;
@@ -118,7 +126,7 @@ impl Multiplexed {
             self.load.is_retired.set(true);
             return None;
         }
-        if self.load.streams.get() >= sender.current_max_send_streams() {
+        if self.load.streams.get() >= sender.current_max_send_streams().min(MOST_STREAMS) {
             return None;
         }
         self.load.ended.borrow_mut().clear();

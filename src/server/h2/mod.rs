@@ -74,7 +74,7 @@ pub(super) async fn serve<G, S, F, B>(
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + From<reply::Body> + Unpin + 'static,
 {
-    let streams = Streams::none();
+    let streams = Rc::new(Streams::default());
     let settings = std::sync::Arc::clone(&exchanges.settings);
     // Streams that are reset by the client before they are taken up, or by us for an error, are bounded by the
     // protocol's own library (CVE-2023-44487, CVE-2025-8671).
@@ -88,6 +88,8 @@ pub(super) async fn serve<G, S, F, B>(
         .handshake(Rewind::new(first, stream));
     let mut state = State::Beginning(handshake);
     let mut leaves_by: Option<Instant> = None;
+    // Since when nothing is under way, and nothing that was said has yet to go out.
+    let mut quiet_since: Option<Instant> = None;
     let mut answers = FutureSet::none();
     let owner = answers.owner();
     std::future::poll_fn(|cx| {
@@ -110,7 +112,11 @@ pub(super) async fn serve<G, S, F, B>(
                 continue;
             }
             // A head that takes long to come is no stream yet.
-            let Some(since) = streams.idle_since() else { break };
+            if !streams.are_none() || state.is_sending() {
+                quiet_since = None;
+                break;
+            }
+            let since = *quiet_since.get_or_insert_with(Instant::now);
             let due = leaves_by.map_or(since + settings.idle_timeout, |by| by.max(since + FAREWELL));
             if !alarm.has_passed(due, cx) {
                 break;
@@ -151,6 +157,11 @@ impl State {
             Some(Err(error)) => ended(&error),
             None => Poll::Ready(None),
         }
+    }
+
+    /// Whether some of a response that has ended here has yet to go to the client.
+    fn is_sending(&self) -> bool {
+        matches!(self, Self::Serving(http) if http.has_streams())
     }
 
     /// Takes no more streams, and says so.

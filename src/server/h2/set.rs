@@ -132,8 +132,10 @@ impl<F: Future<Output = ()>> FutureSet<F> {
                 let Place { room, waker } = &mut group.places[at];
                 let Some(future) = room.as_mut().and_then(|room| room.as_mut().as_pin_mut()) else { continue };
                 let mut cx = Context::from_waker(waker);
-                if let Ok(Poll::Pending) = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
-                    continue;
+                match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+                    Ok(Poll::Pending) => continue,
+                    Ok(Poll::Ready(())) => {}
+                    Err(_) => tracing::error!("a request has panicked; its stream is reset, the others go on"),
                 }
                 group.taken &= !(1 << at);
                 if let Some(mut room) = room.take() {
