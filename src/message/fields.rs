@@ -11,6 +11,8 @@ use std::{fmt, ops::Range};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::head::MOST_FIELDS;
+
 /// Fields by position. Names may repeat, and those that do keep their order (RFC 9110 §5.3).
 #[derive(Clone, Default)]
 pub struct Fields {
@@ -176,8 +178,8 @@ impl Fields {
     /// All but those that `left_out` says yes to, as a map.
     #[must_use]
     pub fn to_map_without(&self, left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-        // A map takes more than any head that is let in can hold.
-        let mut map = HeaderMap::with_capacity(self.list.len());
+        // Room for more fields than a map has names is refused by a panic, also where they are all of one name.
+        let mut map = HeaderMap::with_capacity(self.list.len().min(MOST_FIELDS));
         for (name, value) in self.list.iter().filter(|(name, _)| !left_out(name)) {
             let value = match value {
                 // The parser takes for a value what the type does.
@@ -324,6 +326,13 @@ mod tests {
         let mut all: Vec<_> = map.keys().map(|name| (name.as_str(), map.get_all(name).iter().collect())).collect();
         all.sort_unstable();
         all
+    }
+
+    #[test]
+    fn a_map_takes_as_many_of_one_name_as_come() {
+        let value = HeaderValue::from_static("a");
+        let fields: Fields = std::iter::repeat_n((HeaderName::from_static("x-a"), value), 30_000).collect();
+        assert_eq!(fields.to_map().len(), 30_000);
     }
 
     proptest! {

@@ -68,9 +68,7 @@ pub(super) fn request(head: &RequestHead, rare: Rare, pseudonym: &str) -> Result
     if rare.transfer_encoding && head.version < Version::HTTP_2 {
         transfer_coding(&head.fields)?;
     }
-    if rare.expect
-        && let Some(expectation) = head.fields.get(EXPECT)
-        && !expectation.eq_ignore_ascii_case(b"100-continue")
+    if rare.expect && !head.fields.get_all(EXPECT).all(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(Refusal::new(
             Code::ExpectationFailed,

@@ -127,6 +127,14 @@ async fn expectations_that_are_not_met() {
         row("H19 another expectation", EXPECTING.replace("100-continue", "a-miracle"))
             .refused(417, "expectation_failed")
             .ends(),
+        row(
+            "H19 another one as well",
+            EXPECTING
+                .replace("Length: 5", "Length: 5\r\nExpect: 100-continue")
+                .replace("continue\r\n\r\n", "miracle\r\n\r\n"),
+        )
+        .refused(417, "expectation_failed")
+        .ends(),
         row("H19 the one that is known, whatever the case", EXPECTING.replace("100-c", "100-C") + "hello")
             .after_100()
             .arrives("POST /x", &["content-length: 5"], "hello"),
