@@ -80,7 +80,9 @@ fn search(profile: &str, environment: &Environment) -> (Vec<PathBuf>, Option<Pat
 
 /// The options for `profile`, and for the `file` that no search finds.
 fn options(profile: &str, file: Option<&PathBuf>) -> String {
-    let profile = if profile == DEFAULT_PROFILE { String::new() } else { format!(" -p {profile}") };
+    // A file that is named without a profile names that as well.
+    let is_implied = file.is_none_or(|file| file.file_stem().is_some_and(|stem| stem == DEFAULT_PROFILE));
+    let profile = if profile == DEFAULT_PROFILE && is_implied { String::new() } else { format!(" -p {profile}") };
     let file = file.map(|file| format!(" -c {}", shell::quoted(&file.to_string_lossy())));
     profile + &file.unwrap_or_default()
 }

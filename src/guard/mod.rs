@@ -31,7 +31,7 @@ pub use client_key::{CLIENT_KEY, ClientKey, ClientKeyError, strip};
 pub use cors::Cors;
 pub use origin::{Origin, OriginError};
 pub use peer::Peer;
-pub use refusals::{Limiter, Observer, Refusals};
+pub use refusals::{Account, Limiter, Observer, Refusals};
 pub use users::{UserSpec, UserSpecError, Users, UsersError};
 
 /// `[guard]`, resolved.

@@ -29,8 +29,9 @@ pub struct Limiter {
     codes: [Account; Code::ALL.len()],
 }
 
-#[derive(Debug)]
-struct Account {
+/// Says when one thing that happens again and again may be logged.
+#[derive(Debug, Default)]
+pub struct Account {
     /// Milliseconds since boot from which on the next line may be written.
     open_from: AtomicU64,
     suppressed: AtomicU64,
@@ -38,7 +39,7 @@ struct Account {
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self { codes: std::array::from_fn(|_| Account { open_from: AtomicU64::new(0), suppressed: AtomicU64::new(0) }) }
+        Self { codes: std::array::from_fn(|_| Account::default()) }
     }
 }
 
@@ -46,13 +47,19 @@ impl Limiter {
     /// Whether a refusal for `code` may be logged at `boot` (time since boot), and how many since the last line were
     /// not.
     pub fn admit(&self, code: Code, boot: Duration) -> Option<u64> {
-        let account = &self.codes[Code::ALL.iter().position(|other| *other == code)?];
+        self.codes[Code::ALL.iter().position(|other| *other == code)?].admit(boot)
+    }
+}
+
+impl Account {
+    /// Whether it may be logged at `boot` (time since boot), and how often it was not since the last line.
+    pub fn admit(&self, boot: Duration) -> Option<u64> {
         let now = u64::try_from(boot.as_millis()).unwrap_or(u64::MAX);
         let open = |from: u64| (from <= now).then(|| now.saturating_add(SILENCE_MILLIS));
-        if account.open_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_ok() {
-            Some(account.suppressed.swap(0, Ordering::Relaxed))
+        if self.open_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_ok() {
+            Some(self.suppressed.swap(0, Ordering::Relaxed))
         } else {
-            account.suppressed.fetch_add(1, Ordering::Relaxed);
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             None
         }
     }

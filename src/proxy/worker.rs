@@ -1,6 +1,6 @@
 //! One worker's proxy, and the whole story of a request in [`Proxy::forward`].
 
-use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderValue, StatusCode, header::UPGRADE};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     current::CurrentToken,
-    guard::Limiter,
+    guard::Account,
     listen::Connection,
     message::{ClientBody, Head as _, Request, RequestHead, Response},
     metrics::Shard,
@@ -42,8 +42,8 @@ pub struct Proxy {
     pseudonym: String,
     mark: inject::Mark,
     table: RefCell<(u64, Rc<Table>)>,
-    /// How often a failure may be logged, by its code, in the time since `began`.
-    limiter: Limiter,
+    /// Which failures were logged, by type, in the time since `began`.
+    told: RefCell<HashMap<&'static str, Account>>,
     began: Instant,
 }
 
@@ -98,8 +98,8 @@ impl Proxy {
         let table = Rc::new(Table::new(routing.plan(), None, &figures));
         let mark = inject::Mark::new(&pseudonym);
         let table = RefCell::new((version, table));
-        let (limiter, began) = (Limiter::default(), Instant::now());
-        Rc::new(Self { routing, current, figures, pseudonym, mark, table, limiter, began })
+        let (told, began) = (RefCell::default(), Instant::now());
+        Rc::new(Self { routing, current, figures, pseudonym, mark, table, told, began })
     }
 
     /// Answers a request: with the upstream's response, or with the reason why there is none.
@@ -123,7 +123,7 @@ impl Proxy {
                 Err(Stop::Failed(failure)) => {
                     let refusal = failure.refusal(&self.current.snapshot().command("doctor"));
                     // An upstream that is down must not fill the journal.
-                    if let Some(suppressed) = self.limiter.admit(refusal.code, self.began.elapsed()) {
+                    if let Some(suppressed) = self.may_tell(failure.error_type()) {
                         tracing::warn!(
                             error = &failure as &dyn std::error::Error,
                             error_type = failure.error_type(),
@@ -137,6 +137,11 @@ impl Proxy {
             self.figures.refused(refusal.code);
             reply::respond_as(&refusal, error_type, form).map(Body::from).into()
         }
+    }
+
+    /// Whether a failure of this type may be logged now, and how many were not since the last.
+    fn may_tell(&self, error_type: &'static str) -> Option<u64> {
+        self.told.borrow_mut().entry(error_type).or_default().admit(self.began.elapsed())
     }
 
     /// The whole story, for a client that reads `form`.

@@ -64,6 +64,15 @@ async fn a_configuration_that_no_search_finds_is_named_so_that_the_command_can_b
     assert_eq!(document["fix"], format!("cognito-proxy login -p work -c '{quoted}'"));
     let pasted = stage.home.paste(&said(&document).replacen("login", "reload", 1)).await;
     assert_eq!((pasted.code(), pasted.stderr.as_str()), (0, ""));
+
+    // The usual name as well, where the file would give it another.
+    let other = stage.home.write("it's here/other.toml", &toml);
+    let usual = stage.home.serve_with(&["-c", other.to_str().expect("UTF-8"), "-p", "proxy"]).await;
+    let document = problem(&wire::get(usual.address(), "/").await, 503, "login_required");
+    let other = other.display().to_string().replace('\'', r"'\''");
+    assert_eq!(document["fix"], format!("cognito-proxy login -p proxy -c '{other}'"));
+    drop(usual);
+
     let tokens = stage.sign_in().to_import_json();
     let import = ["import", "-c", "it's here/proxy.toml", "-p", "work"];
     assert_eq!(stage.home.run_with_input(&import, &tokens).await.code(), 0);

@@ -49,18 +49,23 @@ pub(in crate::config) fn resolve(context: &mut Context<'_, '_>, file: &file::Gua
 /// Whether a browser sends a header with a request that no page has to ask for: with the requests of forms and images,
 /// which nobody is asked about (Fetch, "CORS-safelisted request-header").
 fn is_sent_anyway(name: &HeaderName) -> bool {
-    const SENT: [HeaderName; 12] = [
+    const SENT: [HeaderName; 17] = [
         header::ACCEPT,
         header::ACCEPT_ENCODING,
         header::ACCEPT_LANGUAGE,
+        header::CACHE_CONTROL,
         header::CONNECTION,
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
         header::COOKIE,
+        header::DNT,
         header::HOST,
         header::ORIGIN,
+        header::PRAGMA,
         header::RANGE,
         header::REFERER,
+        header::TE,
+        header::UPGRADE_INSECURE_REQUESTS,
         header::USER_AGENT,
     ];
     SENT.contains(name) || name.as_str().starts_with("sec-")
