@@ -351,3 +351,30 @@ fn draining_tells_http2_clients_to_go_away_and_finishes_their_streams() {
         assert_eq!(stage.serving.await.expect("no panic"), 0);
     });
 }
+
+#[test]
+fn draining_waits_for_a_client_that_reads_slowly() {
+    // The last piece is begun within the window, and ends far beyond it.
+    const LENGTH: usize = 110_000;
+    local(async {
+        let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH));
+        let backend = Backend::replying(Box::leak(reply.into_boxed_str())).await;
+        let stage = Stage::before(&backend.url);
+        let mut builder = client::Builder::new(Exec);
+        builder.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+        let (mut client, connection) = builder.handshake(TokioIo::new(stage.connect().await)).await.expect("HTTP/2");
+        tokio::task::spawn_local(connection);
+        let request = Request::builder()
+            .uri(format!("http://localhost:{}/", stage.address.port()))
+            .body(empty())
+            .expect("a request");
+        let response = client.send_request(request).await.expect("a response");
+        stage.shutdown.begin();
+        // Longer than an idle connection has to leave, during which all that is not read lies with the proxy.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let body = response.into_body().collect().await.expect("whole").to_bytes();
+        assert_eq!(body.len(), LENGTH);
+        drop(client);
+        assert_eq!(stage.serving.await.expect("no panic"), 0);
+    });
+}
