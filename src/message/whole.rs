@@ -157,8 +157,9 @@ impl<B> Response<B> {
 
 impl From<request::Parts> for RequestHead {
     fn from(parts: request::Parts) -> Self {
-        let request::Parts { method, uri, version, headers, .. } = parts;
-        Self { method, target: uri, version, fields: headers.into() }
+        let mut head = Self::default();
+        head.refill(parts);
+        head
     }
 }
 

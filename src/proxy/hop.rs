@@ -9,12 +9,11 @@ use http::{
     },
 };
 
-use crate::message::Fields;
+use crate::{guard::CLIENT_KEY, message::Fields};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const CLIENT_KEY: HeaderName = HeaderName::from_static("cognito-proxy-key");
 
 /// What of the removed fields still matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
